@@ -1,0 +1,86 @@
+# make demo            annotate the shipped sample CT (sets up what it needs; no torch)
+# make demo CT=path    annotate another CT: NIfTI, NRRD, MHA or a DICOM folder
+# make test            set up everything and run every suite; TORCH=0 leaves out torch and the suites that need it
+# make lint | bench | clean
+# Options: PYTHON=python3.12  VENV=folder  OUT=folder
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DELETE_ON_ERROR:
+
+# The first interpreter that starts and fits. 3.11 before 3.12: torch has a small CPU build for it.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
+  "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo "$$name"; break; }; done)
+VENV ?= .venv
+OUT ?= out/demo
+CT ?=
+TORCH ?= 1
+
+comma := ,
+python := $(VENV)/bin/python
+install := $(python) -m pip --quiet --disable-pip-version-check install
+torch := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+extras := $(if $(filter 0,$(TORCH)),test$(comma)slicer,train$(comma)test$(comma)slicer)
+
+
+venv_ready := $(VENV)/.ready
+core_ready := $(VENV)/.ready-core
+test_ready := $(VENV)/.ready-test$(if $(filter 0,$(TORCH)),-without-torch)
+
+# Fast suites first. Each runs in a process of its own: Slicer's libraries stay out of the others.
+suites := Testing/test_contract.py Testing/core Testing/phantom $(if $(filter 0,$(TORCH)),,Testing/training) Testing/Python
+# One thread each: two in one process slow each other down, and one gives the same sums every time.
+export OMP_NUM_THREADS ?= 1
+export MPLBACKEND := Agg
+
+.PHONY: help demo test lint bench clean
+help:
+	@sed -n '1,/^$$/s/^# *//p' Makefile
+
+$(venv_ready):
+	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 or 3.12 found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; fi
+	@echo "== Python environment in $(VENV) ($$("$(PYTHON)" --version))"
+	@test -x $(python) || "$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(core_ready): pyproject.toml | $(venv_ready)
+	@echo "== Installing the core (once, about 15 s; no torch)"
+	@$(install) -e .
+	@touch $@
+
+$(test_ready): pyproject.toml | $(venv_ready)
+ifneq ($(TORCH),0)
+	@echo "== Installing $(torch) (once)"
+	@$(python) -c 'import sys; sys.exit(sys.version_info < (3, 12))' && ! $(python) -c 'import torch' 2>/dev/null && { \
+	  echo "   On Python 3.12 this may be a CUDA build of several GB. Python 3.11 (make test PYTHON=python3.11) may find a smaller one;"; \
+	  echo "   make test TORCH=0 leaves out torch and the suites that need it."; } || true
+	@$(install) "$(torch)"
+endif
+	@echo "== Installing the core, $(extras) (once, about a minute)"
+	@$(install) -e ".[$(extras)]"
+	@touch $@ $(core_ready)
+
+demo: $(core_ready)
+	@ct="$(CT)"; if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); fi; \
+	echo "== Annotating $$ct"; \
+	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" --force
+
+test: $(test_ready)
+	@failed=""; for suite in $(suites); do \
+	  if [ -z "$$(find $$suite -name 'test_*.py' -print -quit 2>/dev/null)" ]; then continue; fi; \
+	  echo "== $$suite"; \
+	  QT_QPA_PLATFORM=offscreen $(python) -m pytest --no-header --color=no $(if $(filter 0,$(TORCH)),-m "not torch") $$suite || failed="$$failed $$suite"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "== Failed:$$failed" >&2; exit 1; fi; \
+	echo "== All suites passed"
+
+lint: $(test_ready)
+	@$(VENV)/bin/ruff check .
+	@PYTHONPATH=FedKDTAVI:training $(VENV)/bin/lint-imports --no-logo
+
+bench: $(core_ready)
+	@$(python) Testing/benchmarks/bench_annotate.py
+
+clean:
+	@rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find FedKDTAVI training Testing -name __pycache__ -type d -prune -exec rm -rf {} +

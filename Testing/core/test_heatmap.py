@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fedkdtavi_core import heatmap
 from fedkdtavi_core.volume import Grid
 

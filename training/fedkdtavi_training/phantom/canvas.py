@@ -99,6 +99,7 @@ class Canvas:
         self.points = pose.to_anatomy(ras)
         self.voxel = float(np.cbrt(grid.voxel_volume)) / pose.scale
         self._margin = float(np.abs(pose.warp.amplitude).sum(axis=0).max(initial=0.0)) + 2 * self.voxel
+        self._tubes: dict[tuple[bytes, bytes], tuple[float, Region | None, np.ndarray | None]] = {}
         self.texture = smooth_noise(grid.shape, grid.spacing, rng)
 
     def region(self, low: np.ndarray, high: np.ndarray) -> Region | None:
@@ -164,16 +165,30 @@ class Canvas:
     def tube_distance(
         self, path: np.ndarray, radii: np.ndarray, grow: float = 0.0
     ) -> tuple[Region | None, np.ndarray | None]:
-        """Signed distance (mm) to a tube along ``path`` (N, 3) with ``radii`` (N,), each segment in its own box."""
-        path, radii = np.asarray(path, float), np.asarray(radii, float) + grow
-        reach = radii.max() + 2
+        """Signed distance (mm) to a tube along ``path`` (N, 3) with ``radii`` (N,), right up to ``grow`` mm outside it.
+
+        A vessel is painted several times (fat, wall, blood), so the last distances are kept.
+        """
+        path, radii = np.asarray(path, float), np.asarray(radii, float)
+        key = (path.tobytes(), radii.tobytes())
+        room, region, out = self._tubes.get(key, (-1.0, None, None))
+        if room >= grow:
+            return region, out
+        reach = radii.max() + grow + 2
         region = self.region(path.min(axis=0) - reach, path.max(axis=0) + reach)
-        if region is None:
-            return None, None
+        if region is not None:
+            out = self._segments(region, path, radii, grow)
+        while len(self._tubes) >= 8:
+            self._tubes.pop(next(iter(self._tubes)))
+        self._tubes[key] = (grow, region, out)
+        return region, out
+
+    def _segments(self, region: Region, path: np.ndarray, radii: np.ndarray, grow: float) -> np.ndarray:
+        """Distance to the nearest segment, each looked at in its own box only; 1000 mm elsewhere."""
         out = np.full(self.hu[region].shape, 1e3, np.float32)
         offset = [s.start for s in region]
         for a, b, ra, rb in zip(path[:-1], path[1:], radii[:-1], radii[1:], strict=True):
-            reach = max(ra, rb) + 3
+            reach = max(ra, rb) + grow + 2
             box = self.region(np.minimum(a, b) - reach, np.maximum(a, b) + reach)
             if box is None:
                 continue
@@ -181,14 +196,15 @@ class Canvas:
                 slice(max(s.start - o, 0), max(min(s.stop - o, n), 0))
                 for s, o, n in zip(box, offset, out.shape, strict=True)
             )
-            points = self.points[region][inner]
             along = (b - a).astype(np.float32)
             length2 = float(along @ along) or 1e-6
-            relative = points - a.astype(np.float32)
-            t = np.clip(relative @ along / np.float32(length2), 0, 1)
-            gap = np.sqrt(((relative - t[..., None] * along) ** 2).sum(-1)) - (ra + (rb - ra) * t).astype(np.float32)
+            relative = self.points[region][inner] - a.astype(np.float32)
+            onto = relative @ along
+            t = np.clip(onto / np.float32(length2), 0, 1)
+            square = np.einsum("...i,...i->...", relative, relative) + t * (t * np.float32(length2) - 2 * onto)
+            gap = np.sqrt(np.maximum(square, 0)) - (ra + (rb - ra) * t).astype(np.float32)
             np.minimum(out[inner], gap, out=out[inner])
-        return region, out
+        return out
 
     def tube(
         self, path: np.ndarray, radii: np.ndarray, hu: float, *, grow: float = 0.0, opacity: float = 1.0, **how: object
@@ -196,7 +212,7 @@ class Canvas:
         """Paint a tube; see :meth:`tube_distance`."""
         region, distance = self.tube_distance(path, radii, grow)
         if region is not None:
-            self.paint(region, self.coverage(distance) * np.float32(opacity), hu, **how)
+            self.paint(region, self.coverage(distance - np.float32(grow)) * np.float32(opacity), hu, **how)
 
 
 def smooth_noise(shape: tuple[int, ...], spacing: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -17,10 +17,10 @@ class Ellipsoid:
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) -> (...) approximate signed distance (exact on the surface, first order beside it)."""
-        local = (points - self.center.astype(np.float32)) @ self.rotation.astype(np.float32)
-        scaled = local / self.axes.astype(np.float32)
-        k0 = np.sqrt((scaled**2).sum(-1))
-        k1 = np.sqrt(((scaled / self.axes.astype(np.float32)) ** 2).sum(-1))
+        scaled = (points - self.center.astype(np.float32)) @ (self.rotation / self.axes).astype(np.float32)
+        k0 = np.sqrt(np.einsum("...i,...i->...", scaled, scaled))
+        scaled /= self.axes.astype(np.float32)
+        k1 = np.sqrt(np.einsum("...i,...i->...", scaled, scaled))
         return k0 * (k0 - 1) / np.maximum(k1, 1e-6)
 
 

@@ -1,0 +1,176 @@
+"""The aortic root: left ventricular outflow tract, annulus, cusps and their attachment, sinuses, junction.
+
+Cylinder coordinates of the root: height ``h`` (mm) along the axis from the annulus plane towards the aorta, angle
+``theta`` (rad) counter-clockwise seen from the aorta, 0 at the hinge point of the right coronary cusp. The plane h = 0
+holds the three hinge points. Sizes and angles follow the published populations named beside them, and are sampled
+wider than these, because what is learned has to hold outside any one population.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .shapes import frame, rotation_about
+
+CUSPS = ("rcc", "lcc", "ncc")
+
+
+@dataclass
+class Root:
+    """Sampled shape of one root. Angles in rad, lengths in mm, positions in anatomical RAS mm."""
+
+    axes: np.ndarray  # (3, 3) columns: direction theta = 0, direction theta = 90 degrees, axis n
+    hinge: np.ndarray  # (3,) angles of the hinge points
+    commissure: np.ndarray  # (3,) angles: between R-L, L-N, N-R
+    commissure_height: np.ndarray  # (3,)
+    junction_height: float
+    semi_axes: np.ndarray  # (4, 2) at heights `levels`
+    levels: np.ndarray  # (4,) outflow tract, annulus, junction, ascending
+    ellipse_angle: float
+    bulge: np.ndarray  # (3,) depth of each sinus beyond the base radius
+    attachment_power: float
+    ostium_angle: dict[str, float]
+    ostium_height: dict[str, float]
+    septum_angle: float
+    septum_upper: float
+    septum_lower: float
+    septum_width: float
+    fused: int | None = None  # index of the commissure that is a raphe in a bicuspid valve
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, *, low_ostia: bool = False, bicuspid: bool = False) -> Root:
+        """Draw a root; ``low_ostia`` and ``bicuspid`` force these special cases."""
+        tilt = np.radians(np.clip(rng.normal(41, 15), 5, 80))  # root angulation, 49 +- 9 degrees; here of the axis
+        turn = np.radians(rng.normal(6, 16))
+        n = np.array([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt)])
+        axes = rotation_about(n, np.radians(rng.normal(0, 18))) @ frame(n, (0.05, 1.0, -0.1))
+        # Central angles between hinge points R-L, L-N, N-R: 108 +- 14, 137 +- 18, 115 +- 14 degrees.
+        gaps = np.clip(rng.normal([108, 137, 115], [13, 16, 13]), 78, 176)
+        gaps *= 360 / gaps.sum()
+        hinge = np.radians(np.cumsum([0, gaps[0], gaps[1]]))
+        gaps = np.radians(gaps)
+        commissure = hinge + gaps / 2 + np.radians(rng.normal(0, 6, 3))
+        radius = np.clip(rng.normal(12.4, 1.9), 8.5, 17.5)  # annulus diameter 23 to 26 +- 2.7
+        ratio = np.clip(rng.normal(1.25, 0.11), 1.02, 1.6)
+        outflow = radius * np.clip(rng.normal(0.98, 0.09), 0.75, 1.25)
+        outflow_ratio = np.clip(ratio + rng.normal(0.15, 0.12), 1.02, 1.9)
+        junction = radius * np.clip(rng.normal(1.13, 0.12), 0.9, 1.6)
+        ascending = junction * np.clip(rng.normal(1.05, 0.1), 0.85, 1.5)
+        height = radius * np.clip(rng.normal(1.65, 0.2), 1.15, 2.3)  # junction height 1.69 +- 0.18 radii
+        sinus = radius * np.clip(rng.normal(1.42, 0.13, 3) + rng.normal(0, 0.06), 1.12, 1.85)
+        base_at_sinus = 0.5 * (radius + junction)
+
+        def pair(mean: float, quotient: float) -> list[float]:
+            return [mean * np.sqrt(quotient), mean / np.sqrt(quotient)]
+
+        commissure_height = height * np.clip(rng.normal(0.93, 0.06, 3), 0.75, 1.05)
+        upper = np.clip(rng.normal(4.5, 2.3), -1.0, 10)  # Mori 2018
+        lower = -np.clip(rng.normal(2.1, 2.1), -2.0, 8)
+        if upper - lower < 2.5:
+            upper = lower + 2.5
+        ostia_height = {
+            "lca": float(np.clip(rng.normal(15.0, 3.8), 5.0, height + 5)),  # Stolzmann 2009, wider
+            "rca": float(np.clip(rng.normal(16.5, 4.3), 5.0, height + 7)),
+        }
+        if low_ostia:
+            ostia_height[str(rng.choice(["lca", "rca"]))] = float(rng.uniform(4.0, 9.0))
+        return cls(
+            axes=axes,
+            hinge=hinge,
+            commissure=commissure,
+            commissure_height=commissure_height,
+            junction_height=float(height),
+            semi_axes=np.array(
+                [pair(outflow, outflow_ratio), pair(radius, ratio), pair(junction, 1.03), pair(ascending, 1.05)]
+            ),
+            levels=np.array([-14.0, 0.0, height, height + 16.0]),
+            ellipse_angle=float(rng.normal(1.2, 0.5)),
+            bulge=np.maximum(sinus - base_at_sinus, 1.0),
+            attachment_power=float(rng.uniform(1.5, 2.4)),
+            # The right ostium lies about 45 degrees from the N-R commissure, the left about mid-sinus (SD 8-10).
+            ostium_angle={
+                "rca": float(hinge[0] - np.radians(rng.normal(9, 14))),
+                "lca": float(hinge[1] + np.radians(rng.normal(-2, 13))),
+            },
+            ostium_height=ostia_height,
+            septum_angle=float(commissure[2] + np.radians(rng.normal(0, 7))),
+            septum_upper=float(upper),
+            septum_lower=float(lower),
+            septum_width=float(np.clip(rng.normal(10.2, 3.1), 5, 18)),
+            fused=int(rng.integers(0, 3)) if bicuspid else None,
+        )
+
+    @property
+    def axis(self) -> np.ndarray:
+        """(3,) unit normal of the annulus plane, towards the aorta."""
+        return self.axes[:, 2]
+
+    @property
+    def radius(self) -> float:
+        """Mean radius of the annulus."""
+        return float(np.sqrt(self.semi_axes[1].prod()))
+
+    def direction(self, theta: float) -> np.ndarray:
+        """(3,) unit vector in the annulus plane at angle ``theta``."""
+        return np.cos(theta) * self.axes[:, 0] + np.sin(theta) * self.axes[:, 1]
+
+    def place(self, theta: float, h: float, beyond: float = 0.0) -> np.ndarray:
+        """(3,) position on the lumen's edge at ``theta``, ``h``, moved ``beyond`` mm outwards."""
+        rho = float(self.lumen_radius(np.array(theta), np.array(h))) + beyond
+        return rho * self.direction(theta) + h * self.axis
+
+    def cylinder(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(..., 3) mm -> (rho, theta, h), float32."""
+        local = points @ self.axes.astype(np.float32)
+        return np.hypot(local[..., 0], local[..., 1]), np.arctan2(local[..., 1], local[..., 0]), local[..., 2]
+
+    def cusp_place(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which cusp a direction belongs to (0 R, 1 L, 2 N) and where in it: -1..1 from commissure to commissure."""
+        two_pi = 2 * np.pi
+        start = self.commissure[2]
+        t = np.mod(theta - start, two_pi)
+        edges = np.mod(self.commissure[:2] - start, two_pi)
+        cusp = (t >= edges[0]).astype(np.int8) + (t >= edges[1]).astype(np.int8)
+        centre = np.mod(self.hinge - start, two_pi)
+        low, high = np.array([0, edges[0], edges[1]]), np.array([edges[0], edges[1], two_pi])
+        offset = t - centre[cusp]
+        width = np.where(offset < 0, (centre - low)[cusp], (high - centre)[cusp])
+        return cusp, np.clip(offset / width, -1, 1)
+
+    def attachment_height(self, cusp: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Height of the cusp's crown-shaped attachment: 0 at its hinge point, the commissures' at its ends."""
+        after, before = self.commissure_height, np.roll(self.commissure_height, 1)
+        height = np.where(place < 0, before[cusp], after[cusp])
+        if self.fused is not None:  # the raphe reaches half the height of a true commissure
+            touches = ((cusp == self.fused) & (place > 0)) | ((cusp == (self.fused + 1) % 3) & (place < 0))
+            height = np.where(touches, 0.45 * height, height)
+        return height * np.abs(place) ** self.attachment_power
+
+    def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """Distance of the lumen's edge from the axis (mm)."""
+        a = np.interp(h, self.levels, self.semi_axes[:, 0])
+        b = np.interp(h, self.levels, self.semi_axes[:, 1])
+        turned = theta - self.ellipse_angle
+        base = 1 / np.sqrt((np.cos(turned) / a) ** 2 + (np.sin(turned) / b) ** 2)
+        cusp, place = self.cusp_place(theta)
+        low = self.attachment_height(cusp, place)
+        share = np.clip((h - low) / np.maximum(self.junction_height - low, 0.5), 0, 1)
+        depth = self.bulge[cusp] * np.cos(0.5 * np.pi * place) ** 0.9
+        return base + depth * np.sin(np.pi * share**0.65)
+
+    def landmarks(self) -> dict[str, np.ndarray]:
+        """Every landmark of the schema, (3,) anatomical mm."""
+        points = {f"hinge_{name}": self.place(self.hinge[i], 0.0) for i, name in enumerate(CUSPS)}
+        for name in ("rca", "lca"):
+            points[f"ostium_{name}"] = self.place(self.ostium_angle[name], self.ostium_height[name])
+        points["ms_upper"] = self.place(self.septum_angle, self.septum_upper, 0.6)
+        points["ms_lower"] = self.place(self.septum_angle, self.septum_lower, 0.6)
+        return points
+
+    def annulus_contour(self, count: int = 180) -> np.ndarray:
+        """(count, 3) true edge of the lumen in the annulus plane."""
+        theta = np.linspace(0, 2 * np.pi, count, endpoint=False)
+        radius = self.lumen_radius(theta, np.zeros(count))
+        return radius[:, None] * (np.cos(theta)[:, None] * self.axes[:, 0] + np.sin(theta)[:, None] * self.axes[:, 1])

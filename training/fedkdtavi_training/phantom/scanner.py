@@ -13,10 +13,11 @@ import numpy as np
 
 from .artefacts import noise_slices, shading, streaks
 from .operators import apply, box, kernel, linear
-from .styles import HELD_OUT, RANGES, TRAINING, ScannerStyle, StyleRanges
+from .styles import HELD_OUT, HELD_OUT_SHARP, RANGES, TRAINING, ScannerStyle, StyleRanges
 
 __all__ = [
     "HELD_OUT",
+    "HELD_OUT_SHARP",
     "RANGES",
     "TRAINING",
     "Acquisition",

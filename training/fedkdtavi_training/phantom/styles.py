@@ -93,7 +93,7 @@ class StyleRanges:
     overlap: tuple[float, float] = (0.5, 1.0)
 
     _LOG = ("slice_thickness_mm", "noise_hu", "psf_mm")
-    _FACTORS = ("psf_mm", "slice_thickness_mm", "pixel_mm", "noise_hu", "kvp", "contrast_scale", "motion_mm")
+    _FACTORS = ("psf_mm", "edge", "slice_thickness_mm", "pixel_mm", "noise_hu", "kvp", "contrast_scale", "motion_mm")
 
     def sample(self, rng: np.random.Generator) -> ScannerStyle:
         """A style; the same generator state gives the same style."""
@@ -109,7 +109,7 @@ class StyleRanges:
         psf, thickness = value["psf_mm"], value["slice_thickness_mm"]
         # Sharp kernels have the overshoot and the fine, strong noise; soft ones neither.
         sharp = 1 - (np.log(psf) - np.log(self.psf_mm[0])) / (np.log(self.psf_mm[1]) - np.log(self.psf_mm[0]))
-        value["edge"] *= sharp
+        value["edge"] = max(value["edge"] * sharp, self.edge[0])
         value["noise_grain_mm"] = float(max(psf * rng.uniform(0.8, 1.4), 0.25))
         value["slice_increment_mm"] = thickness * float(rng.uniform(*self.overlap))
         value["circular"] = bool(present[0] < self.circular_chance)
@@ -140,17 +140,29 @@ TRAINING = StyleRanges("training")
 
 HELD_OUT = StyleRanges(
     "held_out",
-    psf_mm=(1.3, 1.7),
+    psf_mm=(1.3, 1.6),
     edge=(0.0, 0.0),
-    slice_thickness_mm=(5.2, 7.0),
-    pixel_mm=(1.0, 1.3),
+    slice_thickness_mm=(5.2, 6.5),
+    pixel_mm=(1.0, 1.2),
     field_of_view_mm=(300.0, 450.0),
-    noise_hu=(72.0, 95.0),
+    noise_hu=(8.0, 35.0),
     kvp=(135.0, 140.0),
-    contrast_scale=(0.5, 0.65),
-    motion_mm=(5.2, 6.5),
-    overlap=(0.8, 1.0),
+    contrast_scale=(0.55, 0.68),
+    overlap=(0.7, 1.0),
 )
-"""Never trained on: kernel, thickness, pixel size, noise, tube voltage, contrast (and motion) outside of TRAINING."""
+"""Never trained on: softer kernel, thicker slices, larger pixels, higher tube voltage, weaker contrast than TRAINING."""
 
-RANGES = {ranges.name: ranges for ranges in (TRAINING, HELD_OUT)}
+HELD_OUT_SHARP = StyleRanges(
+    "held_out_sharp",
+    psf_mm=(0.2, 0.28),
+    edge=(0.8, 1.1),
+    slice_thickness_mm=(0.5, 1.0),
+    pixel_mm=(0.28, 0.34),
+    field_of_view_mm=(150.0, 175.0),
+    noise_hu=(75.0, 100.0),
+    kvp=(70.0, 78.0),
+    contrast_scale=(0.8, 1.3),
+)
+"""Never trained on: sharper kernel with more overshoot, smaller pixels, more noise, lower tube voltage than TRAINING."""
+
+RANGES = {ranges.name: ranges for ranges in (TRAINING, HELD_OUT, HELD_OUT_SHARP)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Landmark, Status
 from fedkdtavi_core.errors import InputError
@@ -77,7 +78,9 @@ def test_point_set_by_hand_counts_as_corrected(tmp_path):
 
 def test_missing_in_slicer_means_absent(tmp_path):
     described = json.dumps({"id": "hinge_rcc", "status": "predicted"})
-    path = write(tmp_path / "a.mrk.json", {"label": "RCC", "description": described, "position": "", "positionStatus": "missing"})
+    path = write(
+        tmp_path / "a.mrk.json", {"label": "RCC", "description": described, "position": "", "positionStatus": "missing"}
+    )
     assert markups.read_landmarks(path).landmarks["hinge_rcc"].status is Status.ABSENT
 
 
@@ -138,7 +141,9 @@ def test_broken_positions_are_refused(tmp_path, position):
 
 
 def test_two_points_for_one_landmark_are_refused(tmp_path):
-    path = write(tmp_path / "a.mrk.json", {"label": "RCC", "position": [1, 2, 3]}, {"label": "RCC", "position": [1, 2, 4]})
+    path = write(
+        tmp_path / "a.mrk.json", {"label": "RCC", "position": [1, 2, 3]}, {"label": "RCC", "position": [1, 2, 4]}
+    )
     with pytest.raises(InputError, match="two points for RCC"):
         markups.read_landmarks(path)
 

@@ -1,9 +1,9 @@
 """A folder of files that appears complete or not at all.
 
 Everything is written into a sibling of the target (``.<name>.<random>.partial``), synced to disk, and then takes the
-target's place in one rename. An output that exists is refused; with ``force`` the two change places (one atomic exchange
-where the system has it) and the old one is removed only then. Killed at any moment, the target is the old folder or the
-new one; what a killed run left beside it is cleared by the next run for the same target.
+target's place in one rename. An output that exists is refused; with ``force`` the two change places (one atomic
+exchange where the system has it) and the old one is removed only then. Killed at any moment, the target is the old
+folder or the new one; what a killed run left beside it is cleared by the next run for the same target.
 """
 
 from __future__ import annotations
@@ -35,22 +35,10 @@ def check_output(target: Path, *, force: bool = False, marker: str = "provenance
         UsageError: it exists (without ``force``), is no folder of ours, or its place cannot be written.
     """
     target = Path(target)
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise UsageError(f"{target}: is there already and is no folder; choose another place for the output.")
-    if target.is_dir() and any(target.iterdir()):
-        if not force:
-            raise UsageError(f"{target}: is there already; add --force to replace it or choose another place for the output.")
-        if not (target / marker).is_file():
-            raise UsageError(
-                f"{target}: is not replaced because it holds no {marker}, so it was not made here; choose another place."
-            )
-    place = target.parent
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise UsageError(f"{place}: is a file where a folder is needed; choose another place for the output.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{place}: cannot be written; choose another place for the output or change its permissions.")
+    try:
+        _check(target, force, marker)
+    except OSError as error:
+        raise _in_words(target, error) from error
 
 
 @contextmanager
@@ -100,6 +88,25 @@ def output_folder(target: Path, *, force: bool = False, marker: str = "provenanc
             for folder in reversed(made):
                 with contextlib.suppress(OSError):  # not empty: somebody else has come to use it
                     folder.rmdir()
+
+
+def _check(target: Path, force: bool, marker: str) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UsageError(f"{target}: is there already and is no folder; choose another place for the output.")
+    if target.is_dir() and any(target.iterdir()):
+        if not force:
+            raise UsageError(f"{target}: is there already; add --force to replace it or choose another place.")
+        if not (target / marker).is_file():
+            raise UsageError(
+                f"{target}: holds no {marker}, so it was not made here and is not replaced; choose another place."
+            )
+    place = target.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"{place}: is a file where a folder is needed; choose another place for the output.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"{place}: cannot be written; choose another place or change its permissions.")
 
 
 def _make_parents(folder: Path, made: list[Path]) -> None:
@@ -181,7 +188,7 @@ def _in_words(target: Path, error: OSError) -> UsageError:
     if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return UsageError(f"{target}: the disk is full; nothing was written, free some space and run again.")
     if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UsageError(f"{target}: cannot be written; choose another place for the output or change its permissions.")
+        return UsageError(f"{target}: cannot be written; choose another place or change its permissions.")
     if cause.errno == errno.ENAMETOOLONG:
         return UsageError(f"{target}: the name is too long; choose a shorter one for the output.")
     reason = cause.strerror or str(cause)

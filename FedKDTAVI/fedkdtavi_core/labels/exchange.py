@@ -63,11 +63,11 @@ def _acquire(path: Path, target: Path) -> tuple[int, bool]:
         except OSError as error:
             if error.errno in _BUSY:
                 os.close(handle)
-                raise UsageError(f"{target}: another run is writing it; wait until it has ended and run again.") from None
+                raise UsageError(f"{target}: another run is writing it; wait for it to end and run again.") from None
             return handle, False
         # Between opening and locking its last holder may have removed it: then this lock guards nothing.
         with contextlib.suppress(OSError):
-            if os.name == "nt" or os.path.samestat(os.fstat(handle), os.stat(path)):
+            if os.name == "nt" or os.path.samestat(os.fstat(handle), path.stat()):
                 return handle, True
         os.close(handle)
 

@@ -50,12 +50,12 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: too large for {what}; give the file that was written by annotate or by 3D Slicer.")
+            raise InputError(f"{path}: too large for {what}; give a file written by annotate or 3D Slicer.")
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: not found; give the path of {what}.") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions.") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check its permissions.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not {what}, its JSON is broken ({_short(error)}); write it again.") from error
     if not isinstance(value, dict):

@@ -2,8 +2,8 @@
 
 Slicer writes LPS and so do we; files in RAS are read as well. A control point's ``label`` is the name on screen and its
 ``description`` a small JSON object with ``id``, ``status`` and ``confidence``, because markups have no field for them.
-Format: Slicer's markups schema v1.0.3 (any v1.x.y is read), and vtkMRMLMarkupsJsonStorageNode, which writes the position
-of every point that is not defined as an empty string.
+Format: Slicer's markups schema v1.0.3 (any v1.x.y is read), and vtkMRMLMarkupsJsonStorageNode, which writes the
+position of every point that is not defined as an empty string.
 """
 
 from __future__ import annotations
@@ -97,17 +97,24 @@ def read_landmarks(path: Path) -> LandmarkFile:
             notes.append(f"{path.name}: the point '{name or index + 1}' is not in the schema and was left out.")
             continue
         if by_id and name != label.name:
-            notes.append(f"{path.name}: the point '{name}' carries the id of {label.name} and was read as {label.name}.")
+            notes.append(
+                f"{path.name}: the point '{name}' carries the id of {label.name} and was read as {label.name}."
+            )
         landmark = _landmark(path, label, point, described, flip)
         before = found.get(label.id)
-        if before is not None and before[1] == by_id and before[0].position is not None and landmark.position is not None:
-            raise InputError(f"{path}: holds two points for {label.name}; delete one of them in 3D Slicer and save it again.")
+        if (
+            before is not None
+            and before[1] == by_id
+            and before[0].position is not None
+            and landmark.position is not None
+        ):
+            raise InputError(f"{path}: holds two points for {label.name}; delete one and save it again.")
         # A point with the id beats a namesake; a defined one beats an empty one.
         if before is None or (by_id, landmark.position is not None) > (before[1], before[0].position is not None):
             found[label.id] = (landmark, by_id)
     if not found:
         names = ", ".join(label.name for label in schema.LANDMARKS)
-        raise InputError(f"{path}: holds none of the landmarks {names}; name the points so in 3D Slicer and save it again.")
+        raise InputError(f"{path}: holds none of the landmarks {names}; name the points so and save it again.")
     gone = [label.name for label in schema.LANDMARKS if label.id not in found]
     if gone:
         notes.append(f"{path.name}: holds no point for {', '.join(gone)}; taken as missing.")
@@ -132,7 +139,7 @@ def read_contour(path: Path) -> tuple[np.ndarray, Status]:
         if position is not None:
             positions.append(position)
     if len(positions) < 3:
-        raise InputError(f"{path}: the curve has {len(positions)} points and needs three or more; draw it again in 3D Slicer.")
+        raise InputError(f"{path}: the curve has {len(positions)} points and needs three or more; draw it again.")
     return np.array(positions), status
 
 
@@ -202,7 +209,7 @@ def _flip(path: Path, markup: dict[str, Any]) -> np.ndarray:
     if isinstance(units, list):
         units = units[0] if units else "mm"
     if units != "mm":
-        raise InputError(f"{path}: its coordinates are in '{units}' and must be in mm; set the scene's unit and save it again.")
+        raise InputError(f"{path}: its coordinates are in '{units}' and must be in mm; save it again in mm.")
     system = str(markup.get("coordinateSystem", "LPS")).upper() or "LPS"
     # Slicer's old files write the number of the system instead of its name.
     if system in ("LPS", "1"):

@@ -95,11 +95,15 @@ def read_record(path: Path) -> CaseRecord:
     content = read_json(path, "a labels.json")
     version = content.get("schema_version")
     if version != schema.SCHEMA_VERSION:
-        raise InputError(f"{path}: its schema version is {version}, known is {schema.SCHEMA_VERSION}; update fedkdtavi.")
+        raise InputError(
+            f"{path}: its schema version is {version}, known is {schema.SCHEMA_VERSION}; update fedkdtavi."
+        )
     digest, labels = content.get("ct_sha256"), content.get("labels")
     if not isinstance(digest, str) or not isinstance(labels, dict):
         raise InputError(f"{path}: has no CT digest or no labels; export the case again.")
-    return CaseRecord(digest, {str(label_id): _record(path, str(label_id), entry) for label_id, entry in labels.items()})
+    return CaseRecord(
+        digest, {str(label_id): _record(path, str(label_id), entry) for label_id, entry in labels.items()}
+    )
 
 
 def _known(ids: Iterable[str]) -> list[str]:
@@ -110,14 +114,18 @@ def _known(ids: Iterable[str]) -> list[str]:
 
 def _record(path: Path, label_id: str, entry: object) -> LabelRecord:
     if label_id not in {row.id for row in schema.LABELS}:
-        raise InputError(f"{path}: the label '{label_id}' is not in the schema; export the case again or update fedkdtavi.")
+        raise InputError(
+            f"{path}: the label '{label_id}' is not in the schema; export the case again or update fedkdtavi."
+        )
     if not isinstance(entry, dict):
         raise InputError(f"{path}: its entry for {label_id} is broken; export the case again.")
     try:
         status = Status(entry.get("status"))
     except ValueError:
         known = ", ".join(Status)
-        raise InputError(f"{path}: {label_id} has the status '{entry.get('status')}', known are {known}; correct it.") from None
+        raise InputError(
+            f"{path}: {label_id} has the status '{entry.get('status')}', known are {known}; correct it."
+        ) from None
     texts = {name: entry.get(name) for name in ("time", "reviewer", "bundle")}
     for name, text in texts.items():
         if text is not None and not isinstance(text, str):

@@ -63,7 +63,7 @@ def write_segment(
 
     Args:
         path: file to write, by convention ``calcification.seg.nrrd``.
-        mask: (i, j, k), anything but 0 belongs to the segment; None (not assessed) writes an empty segment that says so.
+        mask: (i, j, k), anything but 0 belongs to the segment; None (not assessed) writes an empty segment saying so.
         grid: the CT's grid.
         status: what is known of the segment; kept in its tags, which Slicer carries along.
         label_id: row of the schema.
@@ -124,7 +124,7 @@ def read_segment(path: Path, grid: Grid, *, label_id: str = "calcification") -> 
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a segmentation (.seg.nrrd); save it again with 3D Slicer.") from error
+        raise InputError(f"{path}: cannot be read as a segmentation (.seg.nrrd); save it again.") from error
     keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     prefix, notes = _find_segment(path, keys, label)
     layer = _number(path, keys, f"{prefix}_Layer", 0)
@@ -132,10 +132,10 @@ def read_segment(path: Path, grid: Grid, *, label_id: str = "calcification") -> 
     array = sitk.GetArrayViewFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         if not 0 <= layer < array.shape[-1]:
-            raise InputError(f"{path}: its segment {label.name} lies in a layer that does not exist; save it again with 3D Slicer.")
+            raise InputError(f"{path}: its segment {label.name} lies in a missing layer; save it again.")
         array = array[..., layer]
     if array.ndim != 3:
-        raise InputError(f"{path}: has {array.ndim} dimensions where a segmentation has three; save it again with 3D Slicer.")
+        raise InputError(f"{path}: has {array.ndim} dimensions and needs three; save it again.")
     mask, lost = _onto((array == value).T, Grid(array.shape[::-1], _affine(image)), grid)
     if lost:
         notes.append(f"{path.name}: {lost}")
@@ -205,11 +205,13 @@ def _find_segment(path: Path, keys: dict[str, str], label: schema.Label) -> tupl
     by_name = [prefix for prefix, value in names.items() if value == label.name]
     if not by_id and len(by_name) != 1:
         found = ", ".join(names.values())
-        raise InputError(f"{path}: has no segment {label.name} but {found}; name one segment so in 3D Slicer and save it again.")
+        raise InputError(f"{path}: has no segment {label.name} but {found}; name one so and save it again.")
     prefix = (by_id or by_name)[0]
     notes = []
     if names[prefix] != label.name:
-        notes.append(f"{path.name}: the segment '{names[prefix]}' carries the id of {label.name} and was read as {label.name}.")
+        notes.append(
+            f"{path.name}: the segment '{names[prefix]}' carries the id of {label.name} and was read as {label.name}."
+        )
     others = [name for other, name in names.items() if other != prefix]
     if others:
         notes.append(f"{path.name}: only {label.name} was read, {', '.join(others)} left out.")
@@ -224,7 +226,7 @@ def _number(path: Path, keys: dict[str, str], key: str, otherwise: int) -> int:
 
 
 def _onto(mask: np.ndarray, source: Grid, grid: Grid) -> tuple[np.ndarray, str | None]:
-    """``mask`` on ``grid``: pasted where both share their voxels, else resampled; and a sentence on what that changed."""
+    """``mask`` on ``grid``, pasted if both share their voxels, else resampled; and a sentence on what changed."""
     to_grid = np.linalg.inv(grid.affine) @ source.affine
     offset = np.round(to_grid[:3, 3]).astype(int)
     corners = np.array(np.meshgrid(*([0, n - 1] for n in source.shape))).reshape(3, -1)

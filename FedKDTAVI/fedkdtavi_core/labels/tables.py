@@ -25,7 +25,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_measurements(folder: Path, measurements: Any) -> None:
-    """Write ``measurements.json`` (``measurements.to_dict()``) and ``measurements.csv`` (``.rows()``) into ``folder``."""
+    """Write ``measurements.json`` (from ``.to_dict()``) and ``measurements.csv`` (from ``.rows()``) into ``folder``."""
     write_json(folder / "measurements.json", measurements.to_dict())
     write_csv(folder / "measurements.csv", measurements.rows())
 

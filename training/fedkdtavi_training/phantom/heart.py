@@ -65,7 +65,7 @@ class Heart:
         outflow_radii[0] = 0.7 * radius_in
 
         septal = root.direction(root.septum_angle)
-        right_axes = size(20, 25, 36)
+        right_axes = size(23, 29, 40)
         right_center = near(6, 26, -30)
         right_ventricle = Ellipsoid(right_center, right_axes, frame(apex + rng.normal(0, 0.15, 3), (0.2, 0.3, 1.0)))
         tube_r = float(np.clip(rng.normal(13.0, 1.8), 8, 19))
@@ -83,7 +83,7 @@ class Heart:
             rng.normal(1, 0.05, len(right_outflow)), 0.85, 1.15
         )
 
-        la_axes = size(27, 20, 24)
+        la_axes = size(29, 20, 26)
         posterior = root.direction(root.hinge[1:].mean() + rng.normal(0, 0.2))
         posterior = posterior + 0.4 * np.array([0, -1.0, 0])
         posterior /= np.linalg.norm(posterior)
@@ -111,7 +111,7 @@ class Heart:
         ]
         appendage = spline(np.array([la_center + [-20, 8, 8], near(-36, -2, 10), near(-42, 14, 8)]), 4)
 
-        ra_axes = size(19, 23, 27)
+        ra_axes = size(22, 26, 30)
         aside = septal + rng.normal(0, 0.2, 3) + np.array([0.9, -0.25, -0.25])
         aside /= np.linalg.norm(aside)
         right_atrium = Ellipsoid(
@@ -198,6 +198,11 @@ def paint_heart(canvas: Canvas, root: Root, heart: Heart, tissue: Tissue, rng: n
 
 
 def _paint_fat(canvas: Canvas, heart: Heart, tissue: Tissue, rng: np.random.Generator) -> None:
+    """Mediastinal fat around everything (little in thin patients), pericardium, fat on the heart and great vessels."""
+    if rng.random() < 0.85:
+        middle = np.array([-4.0, -2.0, -8.0]) + rng.normal(0, 4, 3)
+        extent = np.array([52.0, 46.0, 58.0]) * rng.uniform(0.8, 1.15, 3)
+        canvas.ellipsoid(Ellipsoid(middle, extent, frame((-0.3, 0.1, 1.0))), tissue.fat, texture=15.0)
     fat = float(rng.choice([3, 6, 12])) * rng.uniform(0.7, 1.3)
     for body in (heart.ventricle, heart.right_ventricle, heart.left_atrium, heart.right_atrium):
         extra = heart.wall_mm if body is heart.ventricle else 3.0

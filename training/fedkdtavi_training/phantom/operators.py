@@ -14,7 +14,9 @@ def gaussian(n: int, step: float, sigma: float) -> np.ndarray:
     if sigma < 0.05 * step:
         return np.eye(n, dtype=np.float32)
     place = np.arange(n, dtype=np.float32) * np.float32(step / sigma)
-    return _rows_to_one(np.exp(-0.5 * (place[:, None] - place[None, :]) ** 2))
+    weight = np.exp(-0.5 * (place[:, None] - place[None, :]) ** 2)
+    weight[weight < 1e-6] = 0  # denormal numbers would slow the products down tenfold
+    return _rows_to_one(weight)
 
 
 def linear(out_mm: np.ndarray, positions_mm: np.ndarray) -> np.ndarray:

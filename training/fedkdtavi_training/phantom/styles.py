@@ -150,7 +150,7 @@ HELD_OUT = StyleRanges(
     contrast_scale=(0.55, 0.68),
     overlap=(0.7, 1.0),
 )
-"""Never trained on: softer kernel, thicker slices, larger pixels, higher tube voltage, weaker contrast than TRAINING."""
+"""Never trained on: softer kernel, thicker slices, larger pixels, more kV, weaker contrast than TRAINING."""
 
 HELD_OUT_SHARP = StyleRanges(
     "held_out_sharp",
@@ -163,6 +163,6 @@ HELD_OUT_SHARP = StyleRanges(
     kvp=(70.0, 78.0),
     contrast_scale=(0.8, 1.3),
 )
-"""Never trained on: sharper kernel with more overshoot, smaller pixels, more noise, lower tube voltage than TRAINING."""
+"""Never trained on: sharper kernel with more overshoot, smaller pixels, more noise, fewer kV than TRAINING."""
 
 RANGES = {ranges.name: ranges for ranges in (TRAINING, HELD_OUT, HELD_OUT_SHARP)}

@@ -1,0 +1,141 @@
+"""The page as a whole: warnings first, six pictures, the table, and what it must not be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..annotation import Annotation
+from ..volume import Volume
+from . import style
+from .angles import draw_angles
+from .deposits import draw_calcium
+from .notices import Notice, notices
+from .panel import CAPTION_SPACE, TITLE_SPACE, Panel
+from .root import Root, draw_annulus, draw_ostium, draw_septum
+from .sheet import Sheet, line_height
+from .table import confidence_height, draw_confidence, draw_table
+
+NOT_FOR_CLINICAL_USE = "Trained on synthetic phantoms; not for clinical use"
+GAP = 0.2
+PICTURES = 10.75  # inches for three columns of pictures
+FOOT = 0.34
+MOST_NOTICE_LINES = 7
+
+
+def compose(volume: Volume, annotation: Annotation, measurements: Any) -> Sheet:
+    """The drawn page. See :func:`fedkdtavi_core.report.draw`."""
+    sheet = Sheet()
+    rows = [dict(row) for row in measurements.rows()]
+    suitability = str(measurements.suitability_line)
+    y = _header(sheet, volume, annotation, notices(annotation, rows), suitability)
+    bottom = sheet.height - FOOT - 0.08
+    column = (PICTURES - 2 * GAP) / 3
+    frame = TITLE_SPACE + CAPTION_SPACE
+    side = min(column, (bottom - y) / 2 - frame - 0.04)
+    root = Root.of(volume, annotation)
+
+    def place(index: int) -> tuple[float, float]:
+        line, position = divmod(index, 3)
+        return style.MARGIN + position * (column + GAP), y + line * ((bottom - y) / 2)
+
+    def panel(index: int, title: str, label: str) -> Panel:
+        return Panel(sheet, *place(index), side, title, label=label)
+
+    draw_annulus(panel(0, "Annulus plane" if root.plane else "Axial slice", "annulus"), root)
+    draw_ostium(panel(1, "Left main ostium", "ostium_lca"), root, "ostium_lca")
+    draw_ostium(panel(2, "Right coronary ostium", "ostium_rca"), root, "ostium_rca")
+    draw_septum(panel(3, "Membranous septum", "septum"), root)
+    draw_calcium(panel(4, "Valve calcium", "calcium"), root, rows)
+    draw_angles(sheet, *place(5), side, root)
+
+    left = style.MARGIN + PICTURES + 0.3
+    width = sheet.width - style.MARGIN - left
+    lower = bottom - confidence_height()
+    end = draw_table(sheet, left, y, width, lower - 0.2, rows)
+    draw_confidence(sheet, left, min(end + 0.3, lower), width, annotation)
+    _footer(sheet, annotation)
+    return sheet
+
+
+def _header(sheet: Sheet, volume: Volume, annotation: Annotation, found: Sequence[Notice], suitability: str) -> float:
+    """Warnings, then the name of the case; returns where the pictures may begin."""
+    x, width = style.MARGIN, sheet.width - 2 * style.MARGIN
+    y = _notices(sheet, x, 0.2, width, found, suitability) + 0.42
+    badge = NOT_FOR_CLINICAL_USE
+    room = width - sheet.measure(badge, style.HEADING, "bold") - 0.4
+    name = sheet.fit(case_name(volume), min(room, 0.5 * width), style.TITLE, "bold")
+    sheet.text(x, y, name, size=style.TITLE, fontweight="bold")
+    after = sheet.measure(name, style.TITLE, "bold") + 0.25
+    details = sheet.fit(acquisition(volume), room - after, style.BODY)
+    sheet.text(x + after, y, details, size=style.BODY, color=style.MUTED)
+    sheet.text(x + width, y, badge, size=style.HEADING, fontweight="bold", color=style.STOP.ink, ha="right")
+    sheet.rule(x, y + 0.13, width)
+    return y + 0.25
+
+
+def _notices(sheet: Sheet, x: float, y: float, width: float, found: Sequence[Notice], suitability: str) -> float:
+    """The box of warnings; returns its lower edge. What does not fit is counted, never dropped silently."""
+    size, step = style.BODY + 0.6, line_height(style.BODY + 0.6)
+    blocks = [sheet.wrap(f"▲  {notice.words}", width - 0.5, size, "bold") for notice in found]
+    if suitability:
+        blocks.append(sheet.wrap(suitability, width - 0.5, size))
+    tones = [*(notice.tone for notice in found), *([style.CAUTION if found else style.GOOD] if suitability else [])]
+    lines = [(line, tone) for block, tone in zip(blocks, tones, strict=True) for line in block]
+    if len(lines) > MOST_NOTICE_LINES:
+        more = f"… and {len(lines) - MOST_NOTICE_LINES + 1} more lines, in measurements.json and landmarks.mrk.json."
+        lines = [*lines[: MOST_NOTICE_LINES - 1], (more, style.STOP)]
+    paper = next((tone for tone in (style.STOP, style.CAUTION) if any(n.tone is tone for n in found)), style.GOOD)
+    height = step * len(lines) + 0.16
+    sheet.box(x, y, width, height, paper)
+    baseline = y + 0.08 + step * 0.72
+    for line, tone in lines:
+        bold = "bold" if tone is style.STOP else "normal"
+        sheet.text(x + 0.22, baseline, line, size=size, color=tone.ink, fontweight=bold)
+        baseline += step
+    return y + height
+
+
+def case_name(volume: Volume) -> str:
+    """The file's or folder's name without its ending; a name that says nothing ("ct") comes with its folder's."""
+    path = Path(str(volume.info.get("path") or "unnamed CT"))
+    name = path.name
+    for ending in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return f"{path.parent.name} / {name}" if name.lower() in ("ct", "image", "volume") and path.parent.name else name
+
+
+def acquisition(volume: Volume) -> str:
+    """Matrix, spacing and where known series and phase, in one line."""
+    shape = " × ".join(str(n) for n in volume.array.shape)
+    spacing = " × ".join(f"{value:.2f}" for value in volume.spacing)
+    parts = [f"{shape} voxels of {spacing} mm"]
+    thickness = volume.info.get("slice_thickness_mm")
+    parts += [f"slice thickness {thickness:g} mm"] if thickness else []
+    parts += [f"{key} {volume.info[key]}" for key in ("series", "phase") if volume.info.get(key) not in (None, "")]
+    return "  ·  ".join(parts)
+
+
+def _footer(sheet: Sheet, annotation: Annotation) -> None:
+    width = sheet.width - 2 * style.MARGIN
+    y = sheet.height - FOOT + 0.04
+    sheet.rule(style.MARGIN, y - 0.15, width)
+    words = (
+        "Out of scope: access route, valve-to-coronary distance, device choice. Every point needs a person's review."
+    )
+    sheet.text(style.MARGIN, y, words, size=style.TINY, color=style.MUTED)
+    origin = sheet.fit(_origin(annotation), width - sheet.measure(words, style.TINY) - 0.4, style.TINY)
+    sheet.text(style.MARGIN + width, y, origin, size=style.TINY, color=style.MUTED, ha="right")
+
+
+def _origin(annotation: Annotation) -> str:
+    """Bundle and version that made the points, as far as the provenance tells."""
+    bundle = annotation.provenance.get("bundle") or {}
+    if isinstance(bundle, str):
+        bundle = {"digest": bundle}
+    digest = str(bundle.get("digest") or "")
+    parts = [str(bundle[key]) for key in ("name", "version") if bundle.get(key)] + ([digest[:12]] if digest else [])
+    return f"Bundle {' '.join(parts)}" if parts else ""

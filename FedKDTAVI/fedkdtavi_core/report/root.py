@@ -1,0 +1,213 @@
+"""The four pictures of the aortic root: annulus plane, both ostia, membranous septum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import schema
+from ..annotation import Annotation
+from ..measurements.curve import MIN_DENSE_POINTS, measure_curve
+from ..measurements.plane import AnnulusPlane, NotMeasurable, annulus_plane
+from ..volume import Volume
+from . import style
+from .panel import Panel
+from .view import ANTERIOR, LEFT, SUPERIOR, View, across, lengthwise
+
+ANNULUS_WIDTH = 56.0  # mm
+LENGTHWISE_WIDTH = 76.0
+# A long-axis picture reaches further above the plane (sinuses, ostia) than below it.
+LENGTHWISE_RISE = 10.0
+
+
+@dataclass(frozen=True)
+class Root:
+    """What the pictures are made from.
+
+    Attributes:
+        plane: the annulus plane, or None with ``reason``.
+        axis: (3,) RAS mm, where the root's axis passes the plane.
+        middle: (3,) RAS mm of all that was found, for a picture without a plane; None when nothing was.
+    """
+
+    volume: Volume
+    annotation: Annotation
+    plane: AnnulusPlane | None
+    reason: str
+    axis: np.ndarray | None
+    middle: np.ndarray | None
+
+    @classmethod
+    def of(cls, volume: Volume, annotation: Annotation) -> Root:
+        """Find the plane, or the reason why there is none."""
+        points = {i: annotation.point(i) for i in schema.LANDMARK_IDS}
+        found = [p for p in points.values() if p is not None]
+        middle = np.mean(found, axis=0) if found else None
+        try:
+            plane = annulus_plane(points)
+        except NotMeasurable as error:
+            return cls(volume, annotation, None, str(error), None, middle)
+        # A flat triangle has its circle's centre far outside; its own middle then shows more.
+        axis = plane.centre if plane.radius < 25 else plane.hinges.mean(axis=0)
+        return cls(volume, annotation, plane, "", axis, middle)
+
+    def inside(self, point: np.ndarray | None) -> bool:
+        """Does the point lie in the CT?"""
+        return point is not None and bool(self.volume.grid.contains(point))
+
+
+def landmark_color(label_id: str) -> tuple[float, float, float]:
+    """The schema's colour."""
+    return schema.by_id(label_id).color
+
+
+def draw_annulus(panel: Panel, root: Root) -> None:
+    """The annulus plane with hinge points, contour and its smallest and largest diameter."""
+    if root.plane is None:
+        _axial_instead(panel, root)
+        return
+    view = across(root.plane.normal, root.axis, ANNULUS_WIDTH)
+    panel.picture(view.sample(root.volume), view, style.ANGIO)
+    contour = root.annotation.annulus_contour
+    middle = np.zeros(2)
+    if contour is not None:
+        outline = _dense(view.project(contour))
+        middle = view.project(measure_curve(contour, root.plane.normal).centroid)
+        panel.line(np.vstack([outline, outline[:1]]), landmark_color("annulus_contour"), 1.6)
+    for label_id in schema.HINGE_IDS:
+        panel.mark(view.project(root.annotation.point(label_id)), landmark_color(label_id))
+    for label_id in schema.HINGE_IDS:
+        point = view.project(root.annotation.point(label_id))
+        panel.name(point, schema.by_id(label_id).name, landmark_color(label_id), towards=point - middle)
+    if contour is None:
+        panel.caption("Plane through the hinge points. No contour: the lumen's edge could not be followed.")
+        return
+    for word, pick, color in (("max", np.argmax, style.HEIGHT_LINE), ("min", np.argmin, style.SECOND_LINE)):
+        start, end = _chord(outline, middle, pick)
+        panel.line([start, end], color, 1.2)
+        across_line = np.array([end[1] - start[1], start[0] - end[0]])
+        panel.name(middle + 0.55 * (end - middle), f"{word} {np.linalg.norm(end - start):.1f}", color,
+                   towards=across_line, size=style.SMALL)  # fmt: skip
+    panel.caption("Oblique plane through the three hinge points, seen from the ventricle. Diameters in mm.")
+
+
+def _dense(outline: np.ndarray) -> np.ndarray:
+    """(M, 2) of a closed curve (N, 2): a person's few control points are joined by a spline, as they are on screen."""
+    if not 3 <= len(outline) < MIN_DENSE_POINTS:
+        return outline
+    from scipy.interpolate import CubicSpline
+
+    closed = np.vstack([outline, outline[:1]])
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    return CubicSpline(length, closed, bc_type="periodic")(np.linspace(0, length[-1], 361)[:-1])
+
+
+def _chord(outline: np.ndarray, centroid: np.ndarray, pick: Callable[[np.ndarray], int]) -> np.ndarray:
+    """(2, 2) ends of the chord through the centroid that ``pick`` (argmin or argmax of the lengths) takes."""
+    offset = outline - centroid
+    angles = np.arctan2(offset[:, 1], offset[:, 0])
+    order = np.argsort(angles)
+    directions = np.radians(np.arange(180.0))
+    reach = [np.interp(d, angles[order], np.linalg.norm(offset, axis=1)[order], period=2 * np.pi)
+             for d in (directions, directions + np.pi)]  # fmt: skip
+    best = pick(reach[0] + reach[1])
+    along = np.array([np.cos(directions[best]), np.sin(directions[best])])
+    return np.array([centroid - reach[1][best] * along, centroid + reach[0][best] * along])
+
+
+def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
+    """The plane that holds the root's axis and an ostium, with its height over the annulus plane."""
+    point, name = root.annotation.point(label_id), schema.by_id(label_id).name
+    if point is None:
+        panel.message(f"{name} ostium not found. {_why(root.annotation, label_id)}".strip())
+        return
+    if root.plane is None:
+        view = View(point, LEFT, SUPERIOR, LENGTHWISE_WIDTH)
+        panel.picture(view.sample(root.volume), view, style.ANGIO)
+        panel.mark((0, 0), landmark_color(label_id))
+        panel.name((0, 0), name, landmark_color(label_id))
+        panel.caption(f"Coronal plane through the ostium. No height: {root.reason}.")
+        return
+    view = _lengthwise(root, point)
+    panel.picture(view.sample(root.volume), view, style.ANGIO)
+    _plane_line(panel, view, root)
+    _height(panel, view, root, label_id, name)
+    panel.caption(f"Plane through the root's axis and the {name} ostium; height of its centre over the annulus plane.")
+
+
+def draw_septum(panel: Panel, root: Root) -> None:
+    """The plane through the root's axis and the membranous septum; without it, through where it is to be looked for."""
+    found = [i for i in schema.HEADS["ms"] if root.annotation.point(i) is not None]
+    if root.plane is None:
+        panel.message(f"No view along the root's axis: {root.reason}.")
+        return
+    if found:
+        towards = np.mean([root.annotation.point(i) for i in found], axis=0)
+    else:  # the membranous septum lies below the commissure of right and non-coronary cusp
+        towards = (root.annotation.point("hinge_rcc") + root.annotation.point("hinge_ncc")) / 2
+    view = _lengthwise(root, towards)
+    panel.picture(view.sample(root.volume), view, style.ANGIO)
+    _plane_line(panel, view, root)
+    if not found:
+        panel.caption(
+            "Membranous septum not found. The plane runs between RCC and NCC, below whose commissure it lies.",
+            color=style.CAUTION.ink,
+        )
+        return
+    ends = [view.project(root.annotation.point(i)) for i in found]
+    if len(ends) == 2:
+        panel.line(ends, landmark_color("ms_lower"), 2.2)
+    for label_id in found:
+        _height(panel, view, root, label_id, schema.by_id(label_id).name)
+    missing = [schema.by_id(i).name for i in schema.HEADS["ms"] if i not in found]
+    words = f" {missing[0]} not found." if missing else ""
+    panel.caption(f"Plane through the root's axis and the membranous septum; distances from the annulus plane.{words}")
+
+
+def _axial_instead(panel: Panel, root: Root) -> None:
+    if root.middle is None or not root.inside(root.middle):
+        panel.message("No landmark was found in this CT.")
+        return
+    view = View(root.middle, LEFT, ANTERIOR, LENGTHWISE_WIDTH)
+    panel.picture(view.sample(root.volume), view, style.ANGIO)
+    for label_id in schema.LANDMARK_IDS:
+        point = root.annotation.point(label_id)
+        if point is not None:
+            flat = view.project(point)
+            panel.mark(flat, landmark_color(label_id), filled=abs((point - root.middle)[2]) < 2)
+            panel.name(flat, schema.by_id(label_id).name, landmark_color(label_id), towards=flat)
+    panel.caption(f"Axial slice instead of the annulus plane: {root.reason}. Rings lie above or below the slice.")
+
+
+def _lengthwise(root: Root, towards: np.ndarray) -> View:
+    view = lengthwise(root.plane.normal, root.axis, towards, LENGTHWISE_WIDTH)
+    return View(root.axis + LENGTHWISE_RISE * root.plane.normal, view.right, view.up, LENGTHWISE_WIDTH)
+
+
+def _plane_line(panel: Panel, view: View, root: Root) -> None:
+    reach, level = view.width / 2 - 8, -LENGTHWISE_RISE
+    panel.line([(-reach, level), (reach, level)], landmark_color("annulus_contour"), 1.2)
+    panel.line([(0, -view.width / 2), (0, view.width / 2)], style.ON_DARK, 0.7, (0, (2, 4)), alpha=0.8)
+    panel.name((-reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(1, -0.35), size=style.TINY,
+               bold=False)  # fmt: skip
+
+
+def _height(panel: Panel, view: View, root: Root, label_id: str, name: str) -> None:
+    """A landmark, its distance from the plane as a measuring line, and both in words."""
+    point = root.annotation.point(label_id)
+    x, y = view.project(point)
+    height = float(root.plane.height(point))
+    # A ring says: this point lies beside the picture's plane (the two septum points seldom share one with the axis).
+    beside = abs((point - view.center) @ np.cross(view.right, view.up))
+    panel.mark((x, y), landmark_color(label_id), filled=beside < 2)
+    if abs(height) > 1.0:
+        panel.arrow((x, -LENGTHWISE_RISE), (x, y), style.HEIGHT_LINE)
+    outwards = (np.sign(x) or 1, 0.2 * np.sign(height))
+    panel.name((x, y), f"{name}  {height:+.1f} mm", landmark_color(label_id), towards=outwards)
+
+
+def _why(annotation: Annotation, label_id: str) -> str:
+    flags = annotation.landmarks[label_id].flags
+    return f"{flags[0][:1].upper()}{flags[0][1:]}." if flags else ""

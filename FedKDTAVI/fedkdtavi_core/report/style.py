@@ -1,0 +1,62 @@
+"""How the page looks: sizes in inches and points, colours, and the CT windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PAGE = (16.0, 10.0)  # inches, landscape
+DPI = 120
+MARGIN = 0.42
+
+INK, MUTED, RULE, PAPER = "#18202b", "#5d6875", "#d9dee3", "#ffffff"
+DARK, ON_DARK, FAINT_ON_DARK = "#0a0d12", "#f3f5f7", "#9aa5b1"
+ACCENT = "#0f5c8c"
+HEIGHT_LINE, SECOND_LINE = "#ffd166", "#7fe3d4"
+BAND_ODD = "#f5f7f9"
+
+TITLE, HEADING, BODY, SMALL, TINY = 17.0, 10.0, 8.6, 7.6, 6.8
+
+# The settings matplotlib reads while the page is made. A "$" in a file name is a dollar sign, not mathematics.
+SETTINGS = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the page is the same everywhere
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.linewidth": 0.8,
+    "savefig.facecolor": PAPER,
+}
+
+
+@dataclass(frozen=True)
+class Tone:
+    """Colours of a message box: edge and words, and paper."""
+
+    ink: str
+    paper: str
+
+
+STOP = Tone("#a3211b", "#fdebe9")
+CAUTION = Tone("#8a5300", "#fff3dc")
+GOOD = Tone("#1c6840", "#e7f4ec")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A CT window in HU."""
+
+    width: float
+    level: float
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest HU shown."""
+        return self.level - self.width / 2, self.level + self.width / 2
+
+    def __str__(self) -> str:
+        return f"W {self.width:.0f} / L {self.level:.0f}"
+
+
+ANGIO = Window(800, 300)
+# Wide enough that calcium stays brighter than contrast under a maximum intensity projection.
+CALCIUM = Window(1200, 450)

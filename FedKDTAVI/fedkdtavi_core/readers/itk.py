@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +29,23 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
     import SimpleITK as sitk
 
     info: dict[str, Any] = {"path": str(path), "format": str(kind), "notes": []}
-    header = _text_header(path)
+    header = _text_header(path, kind)
     _check_text(path, kind, header)
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-        _check_pixels(path, reader, header, kind)
-        size, frames = reader.GetSize(), _frames(reader)
-        offered = phases.evenly(frames)
-        frame = phases.choose(path, offered, phase)[0] if frames > 1 or phase is not None else 0
-        if len(size) == 4:
-            reader.SetExtractSize([*size[:3], 0])
-            reader.SetExtractIndex([0, 0, 0, frame])
-        progress.step(0.1, "Reading the CT")
-        image = reader.Execute()
+        with quiet():
+            reader.ReadImageInformation()
+            _check_pixels(path, reader, header, kind)
+            size, frames = reader.GetSize(), _frames(reader)
+            offered = phases.evenly(frames)
+            frame = phases.choose(path, offered, phase)[0] if frames > 1 or phase is not None else 0
+            affine = check_affine(path, _affine(reader), info["notes"])
+            if len(size) == 4:
+                reader.SetExtractSize([*size[:3], 0])
+                reader.SetExtractIndex([0, 0, 0, frame])
+            progress.step(0.1, "Reading the CT")
+            image = reader.Execute()
         if image.GetNumberOfComponentsPerPixel() > 1:
             image = sitk.VectorIndexSelectionCast(image, frame)
     except RuntimeError as error:
@@ -54,7 +57,6 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
             f"{'as asked for' if phase is not None else 'rule: nearest to 35 %'}."
         )
     progress.step(0.8, "Checking the CT")
-    affine = check_affine(path, _affine(reader), info["notes"])
     array = _working_array(path, sitk.GetArrayFromImage(image))
     del image
     array = finish(path, array.transpose(), info)  # SimpleITK's [k, j, i] -> (i, j, k), a view
@@ -62,22 +64,33 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
     return Volume(array, affine, info)
 
 
-def _text_header(path: Path) -> dict[str, str]:
-    """The header's fields, names in small letters; NRRD's ``key:=value`` pairs likewise."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of ITK on standard error meanwhile; what they are about is checked here."""
+    import SimpleITK as sitk
+
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _text_header(path: Path, kind: Kind) -> dict[str, str]:
+    """The header's fields by name in small letters: NRRD's ``name: value`` and ``name:=value``, ``Name = value``."""
     with path.open("rb") as file:
         text = file.read(_HEADER_BYTES)
     fields: dict[str, str] = {}
-    for line in text.split(b"\n"):
-        line = line.strip().decode("utf-8", "replace")
-        if not line:
-            break  # NRRD: an empty line ends the header
-        key, separator, value = line.replace(":=", ":", 1).partition(":" if line[:1] != "#" and ":" in line else "=")
-        if "=" in line and (":" not in line or line.index("=") < line.index(":")):
-            key, separator, value = line.partition("=")
+    for raw in text.split(b"\n"):
+        line = raw.strip().decode("utf-8", "replace")
+        if not line and kind is Kind.NRRD:
+            break  # the voxels follow
+        name, separator, value = line.partition(":" if kind is Kind.NRRD else "=")
         if separator:
-            fields.setdefault(key.strip().lower(), value.strip())
-        if key.strip().lower() == "elementdatafile":
-            break  # MetaImage: the last field of a header
+            fields.setdefault(name.strip().lower(), value.lstrip("=").strip())
+        if name.strip().lower() == "elementdatafile":
+            break
     return fields
 
 

@@ -22,7 +22,8 @@ from .refusal import reason, refuse
 from .sniff import unzip_head
 from .voxels import finish
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes of the file taken at once, and of voxels unpacked at once
+_PIECE = 1 << 22
 _INTENT_LABEL = 1002  # NIFTI_INTENT_LABEL
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # xyzt_units: metre, micrometre; 0 (unknown) and 2 are mm
 
@@ -159,11 +160,13 @@ def _pieces(path: Path, packed: bool, progress: Progress) -> Iterator[bytes]:
                     yield chunk
                     continue
                 while chunk:
-                    yield unpacker.decompress(chunk)
-                    chunk = unpacker.unused_data
+                    yield unpacker.decompress(chunk, _PIECE)
+                    chunk = unpacker.unconsumed_tail
                     if unpacker.eof:  # gzip files may consist of several members, padded with zeros
-                        chunk = chunk.lstrip(b"\0")
+                        chunk = unpacker.unused_data.lstrip(b"\0")
                         unpacker = zlib.decompressobj(31) if chunk else unpacker
+        while packed and not unpacker.eof and (piece := unpacker.decompress(b"", _PIECE)):
+            yield piece
     except zlib.error as error:
         raise refuse(path, f"is damaged inside its gzip ({reason(error)})", "copy or export it again") from error
     except OSError as error:

@@ -40,7 +40,7 @@ def sniff(path: Path) -> Kind:
     unpacked = unzip_head(path, head)
     if is_nifti(unpacked):
         return Kind.NIFTI
-    if head[128:132] == b"DICM":
+    if is_dicom(head):
         return Kind.DICOM
     if head.startswith(b"NRRD"):
         return Kind.NRRD
@@ -65,6 +65,11 @@ def is_nifti(head: bytes) -> bool:
     if length in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return head[344:347] in (b"n+1", b"ni1")
     return length in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") and head[4:7] in (b"n+2", b"ni2")
+
+
+def is_dicom(head: bytes) -> bool:
+    """DICOM by its mark, or (old files without a preamble) by a first element of group 8 in little endian."""
+    return head[128:132] == b"DICM" or (head[:2] == b"\x08\0" and head[3:4] == b"\0" and len(head) > 132)
 
 
 def _is_metaimage(head: bytes) -> bool:

@@ -1,5 +1,7 @@
 """Below the diaphragm: liver, spleen, stomach, kidneys, bowel, vessels."""
 
+# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
+
 from __future__ import annotations
 
 import numpy as np
@@ -121,7 +123,7 @@ def _paint_bowel(
     canvas: Canvas, trunk: Trunk, inside: np.ndarray, fields: TrunkFields, rng: np.random.Generator
 ) -> None:
     """Small bowel as loops in the middle, colon as a frame with gas and stool."""
-    p, m, hu = trunk.p, trunk.p.midline, trunk.p.tissue["bowel"]
+    m, hu = trunk.p.midline, trunk.p.tissue["bowel"]
     content = rng.choice([15.0, 250.0], p=[0.8, 0.2])
     knots = np.stack(
         [m + rng.uniform(-75, 75, 34), rng.uniform(-30, 38, 34), np.linspace(-160, -375, 34) + rng.normal(0, 14, 34)],

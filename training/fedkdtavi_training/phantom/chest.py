@@ -1,5 +1,7 @@
 """Everything of a chest CT that is not heart: painted before the heart is laid in, and over it."""
 
+# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
+
 from __future__ import annotations
 
 import numpy as np
@@ -48,7 +50,7 @@ def paint_before(canvas: Canvas, rng: np.random.Generator, p: ContextParameters)
 
 
 def paint_after(canvas: Canvas, rng: np.random.Generator, p: ContextParameters) -> None:
-    """Paint what lies on or in a finished chest: electrodes on the skin, a pacemaker's leads through the right heart."""
+    """Paint what lies over a finished chest: electrodes on the skin, a pacemaker's leads through the right heart."""
     trunk_stream, electrode_stream, pacemaker_stream = rng.spawn(3)
     if p.electrodes:
         trunk = Trunk.build(p, trunk_stream)

@@ -7,10 +7,6 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 
-def _point(*xyz: float) -> np.ndarray:
-    return field(default_factory=lambda: np.array(xyz, float))
-
-
 @dataclass
 class ContextParameters:
     """Anatomical mm about the aortic annulus (+x right, +y front, +z up), HU.
@@ -34,10 +30,10 @@ class ContextParameters:
 
     left_blood_hu: float = 350.0
     right_blood_hu: float = 150.0
-    arch_start: np.ndarray = _point(24, 6, 48)
-    arch_direction: np.ndarray = _point(-0.05, -0.3, 1.0)
+    arch_start: np.ndarray = field(default_factory=lambda: np.array([24, 6, 48], float))
+    arch_direction: np.ndarray = field(default_factory=lambda: np.array([-0.05, -0.3, 1.0], float))
     arch_radius: float = 14.5
-    descending: np.ndarray = _point(-15, -72)
+    descending: np.ndarray = field(default_factory=lambda: np.array([-15, -72], float))
     midline: float = 8.0
     apex_z: float = 165.0
     dome_right: float = -45.0

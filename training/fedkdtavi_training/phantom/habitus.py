@@ -105,14 +105,12 @@ class Habitus:
         muscle_front = columns[1] + (p.depth - 1) * 86 + extra * 0.6
         muscle_back = columns[2] + (p.depth - 1) * 86 + extra * 0.6
         muscle_y = np.where(sin > 0, muscle_front, muscle_back)
-    muscle = _superellipse(cos, sin, np.maximum(muscle_x, 2), np.maximum(muscle_y, 2), 2.35)
+        muscle = _superellipse(cos, sin, np.maximum(muscle_x, 2), np.maximum(muscle_y, 2), 2.35)
         muscle = np.maximum(muscle, cavity + 10 * (nominal < 185))
         muscle *= 1 + 0.05 * np.exp(-(((np.abs(angle - 1.5 * np.pi) - 0.35) / 0.25) ** 2)) * (nominal < 150)
         skin = muscle + _fat(p, angle, nominal) + _undulation(angle, z, rng) * (1 + 0.1 * p.fat_mm)
         skin = np.maximum(skin, muscle + 2)
-        return cls(
-            p.midline, *(t.astype(np.float32) for t in (cavity, muscle, skin, _rib_number(angle[:, 0], z, p)))
-        )
+        return cls(p.midline, *(t.astype(np.float32) for t in (cavity, muscle, skin, _rib_number(angle[:, 0], z, p))))
 
     def index(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(..., 3) mm -> flat table index and distance from the axis (mm)."""

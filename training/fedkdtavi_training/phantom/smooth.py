@@ -1,4 +1,4 @@
-"""Fields that vary slowly, computed on a thinned grid and interpolated: a body outline needs no voxel-wise evaluation."""
+"""Fields that vary slowly, computed on a thinned grid and interpolated: an outline needs no work per voxel."""
 
 from __future__ import annotations
 

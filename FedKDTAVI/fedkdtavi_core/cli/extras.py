@@ -1,0 +1,60 @@
+"""Commands that other packages add through the entry point group ``fedkdtavi.commands``.
+
+An entry point is a function ``(argv: list[str]) -> int``. It is looked up and loaded only when its command is asked
+for, so the core imports nothing of it, and ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..errors import UsageError
+
+GROUP = "fedkdtavi.commands"
+# What the commands of this distribution do, and the extra they need ("" for none).
+_KNOWN = {
+    "phantom": ("make virtual hospitals: phantom CTs with exact labels", ""),
+    "train": ("train the networks from a config file", "train"),
+    "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
+}
+# Packages whose absence tells which extra is not installed.
+_EXTRA_OF = {
+    **dict.fromkeys(("torch", "monai", "einops", "safetensors", "onnx", "onnxscript", "pydantic"), "train"),
+    "nvflare": "federated",
+    "highdicom": "dicom",
+    "slicer": "slicer",
+}
+
+
+def described() -> dict[str, str]:
+    """Command -> one line for ``--help``."""
+    needs = {extra: f' (needs pip install "fedkdtavi[{extra}]")' if extra else "" for _, extra in _KNOWN.values()}
+    return {name: about + needs[extra] for name, (about, extra) in _KNOWN.items()}
+
+
+def run(name: str, arguments: list[str], core_commands: Collection[str]) -> int:
+    """Run a command of another package.
+
+    Raises:
+        UsageError: there is no such command, or what it needs is not installed.
+    """
+    from importlib.metadata import entry_points
+
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        if name in _KNOWN:
+            how = f'pip install "fedkdtavi[{_KNOWN[name][1]}]"' if _KNOWN[name][1] else "pip install fedkdtavi"
+            raise UsageError(f"fedkdtavi {name}: is not installed; install it with {how}.")
+        known = ", ".join([*core_commands, *_KNOWN])
+        raise UsageError(f"there is no command '{name}'; the commands are {known}.")
+    try:
+        return int(found[0].load()(arguments) or 0)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        extra = _EXTRA_OF.get(missing)
+        if extra is None:
+            raise
+        how = f'pip install "fedkdtavi[{extra}]"'
+        raise UsageError(
+            f"fedkdtavi {name}: needs {missing}, which is not installed; install it with {how}."
+        ) from error

@@ -1,0 +1,71 @@
+"""The program ``fedkdtavi``: finds the command, and turns whatever ends it into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import EXIT_OK, UsageError
+from . import annotate, bundle, extras, measure
+from .console import PROGRAM, Console, prepare_streams
+
+_DESCRIPTION = (
+    "TAVI planning labels and measurements from a cardiac CT. Trained on synthetic phantoms; not for clinical use."
+)
+_COMMANDS = {
+    "annotate": (annotate, "annotate CTs: landmarks, calcium, annulus, measurements, a picture"),
+    "measure": (measure, "measure again from label files that were corrected"),
+    "bundle": (bundle, "verify, describe or pack a model bundle"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but wrong use ends in one sentence like every other error."""
+
+    def error(self, message: str) -> None:
+        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help).")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands of the core; those of the extras are listed, and parse their own arguments."""
+    listing = "\n".join(f"  {name:<10}  {about}" for name, about in extras.described().items())
+    parser = _Parser(
+        prog=PROGRAM,
+        description=_DESCRIPTION,
+        epilog=f"further commands:\n{listing}\n\n{PROGRAM} COMMAND --help tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for name, (module, about) in _COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=module.DESCRIPTION,
+            epilog=module.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's own) and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    prepare_streams()
+    console = Console("--json" in arguments)
+    try:
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+            return extras.run(arguments[0], arguments[1:], _COMMANDS)
+        args = build_parser().parse_args(arguments)
+        return args.run(args)
+    except SystemExit as finished:  # argparse after --help or --version; a plain string is an error of a plugin's own
+        if isinstance(finished.code, str):
+            console.error(finished.code)
+            return 1
+        return EXIT_OK if finished.code is None else finished.code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last place where anything can be put into words
+        return console.fail(error)

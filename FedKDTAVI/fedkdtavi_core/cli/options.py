@@ -1,0 +1,41 @@
+"""Options that several commands share, and the picture they draw."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .progress import CHOICES
+
+
+def add_ct_choice(parser: argparse.ArgumentParser) -> None:
+    """Which series and phase of a CT."""
+    series = "DICOM series: its number in the printed list, part of its description, or its UID"
+    parser.add_argument("--series", metavar="S", type=number_or_text, help=series)
+    phase = "phase of a CT with several: its number, or text like 40%%"
+    parser.add_argument("--phase", metavar="P", type=number_or_text, help=phase)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """How the command talks."""
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    kinds = "bar on a terminal, JSON lines, or nothing (default: auto)"
+    parser.add_argument("--progress", choices=CHOICES, default="auto", help=kinds)
+    closed = "stop when standard input is closed (for programs that start this one)"
+    parser.add_argument("--cancel-on-stdin-close", action="store_true", help=closed)
+
+
+def number_or_text(text: str) -> int | str:
+    """A whole number is a place in a list; anything else is looked for."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else text
+
+
+def draw_report(volume: Any, annotation: Any, measurements: Any, folder: Path) -> None:
+    """Draw ``report.png`` without a window, whatever the environment says of matplotlib's backend."""
+    import os
+
+    os.environ["MPLBACKEND"] = "Agg"
+    from ..report import draw
+
+    draw(volume, annotation, measurements, folder / "report.png")

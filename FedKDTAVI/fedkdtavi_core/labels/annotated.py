@@ -1,0 +1,172 @@
+"""The label files of one annotated CT, and what was changed in them since.
+
+``provenance.json`` keeps the prediction beside the label files. What a person then moves, deletes or paints in 3D
+Slicer is found by comparing the two, so that nothing a person set is taken for the model's, nor the other way round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__, schema
+from ..annotation import Annotation, Landmark, Status
+from ..errors import InputError
+from ..volume import Grid
+from .jsonfile import read_json, write_json
+from .markups import read_contour, read_landmarks, write_contour, write_landmarks
+from .record import now
+from .segmentation import read_segment, write_segment
+
+LANDMARKS, CALCIFICATION, CONTOUR, PROVENANCE = (
+    "landmarks.mrk.json", "calcification.seg.nrrd", "annulus.mrk.json", "provenance.json",
+)  # fmt: skip
+# A click moves nothing and saving rounds nothing away: what moved further than this was moved by a person.
+MOVED_MM = 0.05
+
+
+@dataclass
+class AnnotatedCT:
+    """Label files read back.
+
+    Attributes:
+        annotation: with covariance, flags and warnings from the provenance where the prediction still stands.
+        provenance: content of ``provenance.json``.
+        changed: ids of the labels that differ from the prediction.
+        notes: sentences on what was not as expected.
+    """
+
+    annotation: Annotation
+    provenance: dict[str, Any]
+    changed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def write_annotation(folder: Path, annotation: Annotation, grid: Grid, source: dict[str, Any]) -> None:
+    """Write landmarks, calcification, contour (where there is one) and provenance into ``folder``.
+
+    Args:
+        folder: an existing folder, see :func:`~.case.output_folder`.
+        annotation: positions in RAS mm, mask on ``grid``.
+        grid: the CT's own grid.
+        source: what the CT was, JSON-able: ``path``, ``series``, ``phase``, ``sha256``.
+    """
+    write_landmarks(folder / LANDMARKS, annotation.landmarks)
+    write_segment(folder / CALCIFICATION, annotation.calcification, grid, status=annotation.calcification_status)
+    if annotation.annulus_contour is not None:
+        write_contour(folder / CONTOUR, annotation.annulus_contour, annotation.contour_status)
+    provenance = {
+        "program": {"name": "fedkdtavi", "version": __version__},
+        "schema_version": schema.SCHEMA_VERSION,
+        "written": now(),
+        "ct": source,
+        **annotation.provenance,
+        "landmarks": {i: _kept(landmark) for i, landmark in annotation.landmarks.items()},
+        "calcification_sha256": _mask_digest(annotation.calcification),
+        "annulus_contour_ras_mm": annotation.annulus_contour,
+        "warnings": annotation.warnings,
+    }
+    write_json(folder / PROVENANCE, provenance)
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """``provenance.json`` of an annotation folder.
+
+    Raises:
+        InputError: the folder is none.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: is no folder; give the folder of one CT that annotate has written.")
+    if not (Path(folder) / PROVENANCE).is_file():
+        raise InputError(f"{folder}: holds no {PROVENANCE}; give the folder of one CT that annotate has written.")
+    return read_json(Path(folder) / PROVENANCE, "the provenance of an annotation")
+
+
+def read_annotation(folder: Path, grid: Grid) -> AnnotatedCT:
+    """Read the label files of ``folder`` back onto the CT's grid.
+
+    Raises:
+        InputError: a file is missing or broken.
+    """
+    folder = Path(folder)
+    provenance = read_provenance(folder)
+    found = read_landmarks(folder / LANDMARKS)
+    segment = read_segment(folder / CALCIFICATION, grid)
+    result = AnnotatedCT(Annotation(), provenance, [], [*found.notes, *segment.notes])
+    before = provenance.get("landmarks")
+    before = before if isinstance(before, dict) else {}
+    for label_id, landmark in found.landmarks.items():
+        kept, changed = _compared(landmark, before.get(label_id))
+        result.annotation.landmarks[label_id] = kept
+        if changed:
+            result.changed.append(label_id)
+    result.annotation.calcification = segment.mask
+    result.annotation.calcification_status = segment.status
+    if _mask_digest(segment.mask) != provenance.get("calcification_sha256", _mask_digest(segment.mask)):
+        result.changed.append("calcification")
+        if segment.status is Status.PREDICTED:
+            result.annotation.calcification_status = Status.CORRECTED
+    if (folder / CONTOUR).is_file():
+        contour, status = read_contour(folder / CONTOUR)
+        result.annotation.annulus_contour, result.annotation.contour_status = contour, status
+        if not _same_curve(contour, provenance.get("annulus_contour_ras_mm")):
+            result.changed.append("annulus_contour")
+            if status is Status.PREDICTED:
+                result.annotation.contour_status = Status.CORRECTED
+    result.annotation.provenance = provenance
+    warnings = provenance.get("warnings")
+    result.annotation.warnings = [str(w) for w in warnings] if isinstance(warnings, list) else []
+    return result
+
+
+def _kept(landmark: Landmark) -> dict[str, Any]:
+    return {
+        "position_ras_mm": landmark.position,
+        "confidence": landmark.confidence,
+        "covariance_mm2": landmark.covariance,
+        "status": str(landmark.status),
+        "flags": landmark.flags,
+    }
+
+
+def _compared(landmark: Landmark, before: Any) -> tuple[Landmark, bool]:
+    """The landmark as it is now, and whether it differs from what was written."""
+    if not isinstance(before, dict):
+        return landmark, False
+    old, new = _vector(before.get("position_ras_mm"), (3,)), landmark.position
+    moved = (old is None) != (new is None) or (old is not None and float(np.linalg.norm(new - old)) > MOVED_MM)
+    if moved:
+        # What the model said of the place where it was does not hold for the place where it is.
+        status = landmark.status
+        if new is not None and status is Status.PREDICTED:
+            status = Status.CORRECTED
+        return Landmark(landmark.id, new, None, None, status), True
+    flags = before.get("flags")
+    landmark.flags = [str(flag) for flag in flags] if isinstance(flags, list) else []
+    landmark.covariance = _vector(before.get("covariance_mm2"), (3, 3))
+    return landmark, str(landmark.status) != before.get("status")
+
+
+def _vector(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    try:
+        array = np.array(value, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return array if array.shape == shape and np.all(np.isfinite(array)) else None
+
+
+def _mask_digest(mask: np.ndarray | None) -> str | None:
+    """Digest of which voxels belong to a segment, whatever order they lie in memory; None when not assessed."""
+    if mask is None:
+        return None
+    where = np.flatnonzero(mask.T if mask.flags.f_contiguous else np.asfortranarray(mask).T)
+    return hashlib.sha256(repr(mask.shape).encode() + where.astype("<i8").tobytes()).hexdigest()
+
+
+def _same_curve(curve: np.ndarray, before: Any) -> bool:
+    old = _vector(before, curve.shape)
+    return old is not None and float(np.abs(old - curve).max()) <= MOVED_MM

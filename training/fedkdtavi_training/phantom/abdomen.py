@@ -29,7 +29,8 @@ def paint_abdomen(canvas: Canvas, trunk: Trunk, fields: TrunkFields, rng: np.ran
         bodies = [
             Ellipsoid(np.array(c, float), np.array(a, float) * rng.uniform(0.85, 1.15), np.eye(3)) for c, a in parts
         ]
-        return np.maximum(np.minimum.reduce([b.distance(q) for b in bodies]), inside + margin)
+        fields_ = [grid.within(b.center - b.axes - 8, b.center + b.axes + 8, b.distance) for b in bodies]
+        return np.maximum(np.minimum.reduce(fields_), inside + margin)
 
     low = rng.uniform(-0.9, -0.3)
     r, left = p.dome_right, p.dome_left

@@ -101,14 +101,30 @@ class Canvas:
         self._margin = float(np.abs(pose.warp.amplitude).sum(axis=0).max(initial=0.0)) + 2 * self.voxel
         self._tubes: dict[tuple[bytes, bytes], tuple[float, Region | None, np.ndarray | None]] = {}
         self.texture = smooth_noise(grid.shape, grid.spacing, rng)
+        self._place()
+
+    def _place(self) -> None:
+        """Prepare the way from body coordinates to voxel indices: ``ijk = matrix @ body + offset``."""
+        inverse = np.linalg.inv(self.grid.affine[:3, :3])
+        self._matrix = inverse @ (self.pose.scale * self.pose.rotation)
+        self._offset = inverse @ (self.pose.origin - self.grid.affine[:3, 3])
+
+    def move(self, shift: np.ndarray) -> None:
+        """Add ``shift`` (3,) mm to every voxel's anatomical coordinates; the warp keeps its place in the scanner."""
+        pose, shift = self.pose, np.asarray(shift, float)
+        warp = Warp(pose.warp.amplitude, pose.warp.wave, pose.warp.phase - pose.warp.wave @ shift)
+        self.pose = Pose(pose.rotation, pose.scale, pose.origin - pose.scale * pose.rotation @ shift, warp)
+        self.points += shift.astype(np.float32)
+        self._tubes.clear()
+        self._place()
 
     def region(self, low: np.ndarray, high: np.ndarray) -> Region | None:
         """Index slices of the box ``low``..``high`` (anatomical mm), with room for the warp; None when outside."""
-        low, high = np.asarray(low, float) - self._margin, np.asarray(high, float) + self._margin
-        corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
-        ijk = self.grid.to_ijk(self.pose.origin + self.pose.scale * corners @ self.pose.rotation.T)
-        start = np.maximum(np.floor(ijk.min(axis=0)).astype(int), 0)
-        stop = np.minimum(np.ceil(ijk.max(axis=0)).astype(int) + 1, self.grid.shape)
+        low, high = np.asarray(low, float), np.asarray(high, float)
+        middle = self._matrix @ (0.5 * (low + high)) + self._offset
+        half = np.abs(self._matrix) @ (0.5 * (high - low) + self._margin)
+        start = np.maximum(np.floor(middle - half).astype(int), 0)
+        stop = np.minimum(np.ceil(middle + half).astype(int) + 1, self.grid.shape)
         if np.any(start >= stop):
             return None
         return tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, Pose, Warp
+from .canvas import Canvas
 from .chest import paint_after, paint_before
 from .context import ContextParameters
 from .shapes import Ellipsoid
@@ -42,18 +42,10 @@ def paint_elsewhere(canvas: Canvas, rng: np.random.Generator, kind: str) -> np.n
         "legs": -430 - rng.uniform(0, 250) - high,
         "upper_chest": _ABOVE_HEART + rng.uniform(0, 35) - low,
     }[kind]
-    move(canvas, shift)
+    canvas.move(shift)
     paint_before(canvas, rng, p)
     paint_after(canvas, rng, p)
     return shift
-
-
-def move(canvas: Canvas, shift: np.ndarray) -> None:
-    """Add ``shift`` (3,) mm to the anatomical coordinates of every voxel; the warp keeps its place in the scanner."""
-    pose, shift = canvas.pose, np.asarray(shift, float)
-    warp = Warp(pose.warp.amplitude, pose.warp.wave, pose.warp.phase - pose.warp.wave @ shift)
-    canvas.pose = Pose(pose.rotation, pose.scale, pose.origin - pose.scale * pose.rotation @ shift, warp)
-    canvas.points += shift.astype(np.float32)
 
 
 def _paint_bottle(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -15,9 +15,10 @@ from .trunk import Trunk
 
 def paint_bone_tube(canvas: Canvas, path: np.ndarray, radii: np.ndarray, cortical: float, marrow: float) -> None:
     """A long bone: cortex about a third of the radius thick around marrow."""
-    radii = np.asarray(radii, float)
-    canvas.tube(path, radii, cortical)
-    canvas.tube(path, radii * 0.62, marrow)
+    region, distance = canvas.tube_distance(path, np.asarray(radii, float))
+    canvas.paint(region, canvas.coverage(distance) if region else None, cortical)
+    core = 0.38 * np.float32(np.mean(radii))
+    canvas.paint(region, canvas.coverage(distance + core) if region else None, marrow)
 
 
 def paint_sternum(canvas: Canvas, trunk: Trunk, rng: np.random.Generator) -> None:

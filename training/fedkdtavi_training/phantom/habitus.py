@@ -13,8 +13,8 @@ import numpy as np
 from .context import ContextParameters
 
 AXIS_Y = -38.0
-Z_LOW, Z_HIGH, Z_STEP = -480.0, 420.0, 1.0
-ANGLES = 720
+Z_LOW, Z_HIGH, Z_STEP = -480.0, 420.0, 1.5
+ANGLES = 480
 
 # Height, half widths (x, y) and centre y of the inner surface of the rib cage and, below it, of the abdominal wall.
 _CAVITY = np.array(
@@ -116,7 +116,7 @@ class Habitus:
         """(..., 3) mm -> flat table index and distance from the axis (mm)."""
         dx = points[..., 0] - np.float32(self.midline)
         dy = points[..., 1] - np.float32(AXIS_Y)
-        turn = (np.arctan2(dy, dx) * np.float32(ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES
+        turn = np.floor(np.arctan2(dy, dx) * np.float32(ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES
         height = ((points[..., 2] - np.float32(Z_LOW)) * np.float32(1 / Z_STEP)).astype(np.int32)
         np.clip(height, 0, self.cavity.shape[1] - 1, out=height)
         return turn * self.cavity.shape[1] + height, np.sqrt(dx * dx + dy * dy)
@@ -150,7 +150,8 @@ def _undulation(angle: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> n
     out = np.zeros((len(angle), len(z)))
     for a in range(4):
         for b in range(3):
-            out += waves[a, b] * np.cos((a + 1) * angle + phases[a, b, 0]) * np.cos(z / (60 + 50 * b) + phases[a, b, 1])
+            around = waves[a, b] * np.cos((a + 1) * angle + phases[a, b, 0])
+            out += around * np.cos(z / (60 + 50 * b) + phases[a, b, 1])
     return out
 
 

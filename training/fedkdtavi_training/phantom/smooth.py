@@ -52,6 +52,20 @@ class SmoothGrid:
             region.append(slice(int(axis.knots[first]), int(axis.knots[last]) + 1))
         return tuple(region)
 
+    def within(
+        self, low: np.ndarray, high: np.ndarray, distance: Callable[[np.ndarray], np.ndarray], far: float = 1e3
+    ) -> np.ndarray:
+        """A signed distance at the knots, evaluated only in the box ``low``..``high`` (mm) and ``far`` elsewhere."""
+        field = np.full(self.points.shape[:3], far, np.float32)
+        region = self.canvas.region(low, high)
+        if region is not None:
+            box = tuple(
+                slice(max(np.searchsorted(axis.knots, s.start) - 1, 0), np.searchsorted(axis.knots, s.stop) + 1)
+                for axis, s in zip(self._axes, region, strict=True)
+            )
+            field[box] = distance(self.points[box])
+        return field
+
     def slabs(self, mask: np.ndarray) -> Iterator[Region]:
         """Regions that together hold every voxel near a knot where ``mask`` holds, few enough voxels at a time."""
         box = self.box(mask)

@@ -16,7 +16,7 @@ from fedkdtavi_core import schema
 from fedkdtavi_core.bundle import Bundle, metadata, seal
 from fedkdtavi_core.volume import Volume
 
-BACKGROUND_HU, HEART_HU, CALCIUM_HU = 0.0, 100.0, 1300.0
+BACKGROUND_HU, HEART_HU, CALCIUM_HU = 0.0, 100.0, 1500.0
 LEVELS_HU = dict(zip(schema.LANDMARK_IDS, (300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0), strict=True))
 CENTER = np.array([12.0, -20.0, 35.0])
 SPHERE_MM, HEART_MM, CALCIUM_MM = 4.5, 32.0, 4.0
@@ -128,7 +128,7 @@ def student_model(stride: int = 2, heads=("hps", "ms", "calc"), opset: int = 17)
     outputs = {}
     for head in heads:
         if head == "calc":
-            graph.line(graph.share(CALCIUM_HU, 250.0, 1), 20.0, -10.0, output="calc")
+            graph.line("image", 20.0, -20.0 * (950 - 150) / 250, output="calc")  # brighter than 950 HU
             outputs["calc"] = 1
             continue
         ids = schema.HEADS[head]

@@ -1,0 +1,222 @@
+"""The fine look: one crop around the aortic root, through the student, to landmarks and a region of calcification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from . import geometry, heatmap, intensity, schema
+from .bundle import Bundle
+from .errors import BundleError
+from .progress import SILENT, Progress
+from .volume import Grid, Volume
+
+ROOT_SHIFT_MM = 8.0  # from the middle of the hinge points towards the aorta: the root's centre
+_RECENTER_MM = 3.0  # a crop that is off by less is left where it is
+_FARTHEST_MM = 40.0  # half a crop: hinge points that would move it farther are not believed
+_BELIEVED = 0.2  # raw confidence that each hinge point needs to move the crop
+_AGREE_MM = 5.0  # views that lie within this distance of their median agree
+
+LANDMARK_HEADS = tuple(head for head in schema.HEADS if schema.by_id(schema.HEADS[head][0]).kind == "landmark")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One landmark as the student sees it.
+
+    Attributes:
+        position: (3,) RAS mm.
+        covariance: (3, 3) mm^2.
+        raw: 0..1, share of the heatmap's probability near its peak; over several views, less what disagrees.
+        confidence: 0..1, calibrated: P(error < 5 mm) on held-out phantoms; equal to ``raw`` without a table.
+    """
+
+    position: np.ndarray
+    covariance: np.ndarray
+    raw: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class FineResult:
+    """What the student saw.
+
+    Attributes:
+        predictions: landmark id -> Prediction, for the heads the bundle has.
+        calcification: (N, N, N) float32 probability on ``grid``, or None without that head.
+        grid: the last crop.
+        centers: (P, 3) RAS mm, centres of the crops in order; more than one when it was re-centred.
+        device: where the network ran.
+        notes: sentences on what was not as asked for.
+        seconds: time in ``fine`` (resampling and network) and ``decode``.
+    """
+
+    predictions: dict[str, Prediction]
+    calcification: np.ndarray | None
+    grid: Grid
+    centers: np.ndarray
+    device: str
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def root_center(points: Mapping[str, np.ndarray | None]) -> np.ndarray | None:
+    """(3,) RAS mm: mean of the three hinge points shifted 8 mm along the annulus plane's normal towards the aorta.
+
+    This is the point that the coarse network learns and crops are centred on. None when the hinge points do not define
+    a plane.
+    """
+    from .measurements.plane import annulus_plane
+    from .measurements.row import NotMeasurable
+
+    try:
+        plane = annulus_plane(points)
+    except NotMeasurable:
+        return None
+    return plane.hinges.mean(axis=0) + ROOT_SHIFT_MM * plane.normal
+
+
+def predict(
+    volume: Volume, bundle: Bundle, center_ras: np.ndarray, device: str = "auto", progress: Progress = SILENT
+) -> FineResult:
+    """Landmarks and calcification near ``center_ras`` ((3,) RAS mm).
+
+    The crop is centred anew on the root that the hinge points show, at most ``recenter_passes`` times and only if it
+    was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged.
+
+    Raises:
+        BundleError: the network does not give what it should.
+    """
+    settings = bundle.metadata["preprocessing"]
+    size, spacing = settings["crop_size"], float(settings["crop_spacing_mm"])
+    session = bundle.session("student", device)
+    seconds = {"fine": 0.0, "decode": 0.0}
+    views = [np.asarray(view, float) for view in settings.get("views", [])]
+    passes = settings["recenter_passes"]
+    looks = passes + 1 + len(views)
+
+    def look(center: np.ndarray, number: int) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
+        progress.step(number / looks, "Looking closely at the aortic root")
+        start = perf_counter()
+        grid = geometry.crop_grid(center, size, spacing)
+        outputs = session(intensity.normalise(geometry.resample(volume, grid))[None, None])
+        middle = perf_counter()
+        decoded = decode(outputs, bundle.metadata["heads"], grid)
+        seconds["fine"] += middle - start
+        seconds["decode"] += perf_counter() - middle
+        return decoded, outputs.get("calc"), grid
+
+    centers = [np.asarray(center_ras, float)]
+    decoded, logits, grid = look(centers[0], 0)
+    for number in range(passes):
+        better = _better_center(decoded, centers[0], centers[-1])
+        if better is None:
+            break
+        centers.append(better)
+        decoded, logits, grid = look(better, number + 1)
+    seen = [decoded, *(look(centers[-1] + view, passes + 1 + n)[0] for n, view in enumerate(views))]
+
+    predictions = {}
+    for head, table in _outputs(bundle.metadata["heads"]).items():
+        for label_id in table:
+            position, covariance, raw = combine([one[label_id] for one in seen])
+            confidence = calibrated(raw, bundle.metadata["calibration"].get(head))
+            predictions[label_id] = Prediction(position, covariance, raw, confidence)
+    calcification = None
+    if logits is not None and "calc" in bundle.metadata["heads"]:
+        calcification = _probability(logits, grid)
+    progress.step(1.0, "Looked closely at the aortic root")
+    return FineResult(
+        predictions, calcification, grid, np.array(centers), session.device, list(session.notes), seconds
+    )
+
+
+def decode(outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Grid) -> dict[str, heatmap.Decoded]:
+    """The student's outputs for one crop -> landmark id -> Decoded.
+
+    Args:
+        outputs: head -> (1, C, D, D, D) logits; D may be coarser than the crop, over the same field of view.
+        heads: the metadata's ``heads``.
+        grid: the crop's grid.
+
+    Raises:
+        BundleError: an output is missing, has another shape or holds NaN.
+    """
+    found: dict[str, heatmap.Decoded] = {}
+    for head, ids in _outputs(heads).items():
+        logits = outputs.get(head)
+        if logits is None or logits.ndim != 5 or logits.shape[:2] != (1, len(ids)) or len(set(logits.shape[2:])) != 1:
+            given = "missing" if logits is None else logits.shape
+            raise BundleError(f"models/student.onnx: output {head!r} is {given}, expected (1, {len(ids)}, D, D, D).")
+        try:
+            decoded = heatmap.decode(logits[0], output_grid(grid, logits.shape[2]))
+        except ValueError as error:
+            raise BundleError(f"models/student.onnx: output {head!r} is unusable ({error}).") from error
+        found |= dict(zip(ids, decoded, strict=True))
+    return found
+
+
+def output_grid(crop: Grid, size: int) -> Grid:
+    """The grid of ``size``^3 voxels that covers the same field of view as a cubic crop."""
+    center = crop.to_ras((np.array(crop.shape) - 1) / 2)
+    return geometry.crop_grid(center, size, float(crop.spacing[0]) * crop.shape[0] / size)
+
+
+def combine(views: list[heatmap.Decoded]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Position, covariance and raw confidence of one landmark from several crops.
+
+    Views within 5 mm of the median are averaged by their confidence; their scatter is added to the covariance, and the
+    others count as no confidence at all.
+    """
+    if len(views) == 1:
+        return views[0].position, views[0].covariance, views[0].confidence
+    positions = np.array([view.position for view in views])
+    confidences = np.array([view.confidence for view in views])
+    median = np.median(positions, axis=0)
+    agree = np.linalg.norm(positions - median, axis=1) <= _AGREE_MM
+    if not agree.any():
+        return median, np.cov(positions.T), 0.0
+    weights = np.where(agree, np.maximum(confidences, 1e-6), 0)
+    weights /= weights.sum()
+    mean = weights @ positions
+    scatter = (positions - mean).T @ ((positions - mean) * weights[:, None])
+    covariance = sum(weight * view.covariance for weight, view in zip(weights, views, strict=True)) + scatter
+    return mean, covariance, float(confidences[agree].sum() / len(views))
+
+
+def calibrated(raw: float, table: Mapping[str, list[float]] | None) -> float:
+    """Raw confidence -> P(error < 5 mm) on held-out phantoms, piecewise linear; ``raw`` itself without a table."""
+    return float(raw) if table is None else float(np.interp(raw, table["raw"], table["p_within_5mm"]))
+
+
+def _outputs(heads: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Landmark head -> ids of its channels, for the heads a bundle has."""
+    return {head: heads[head]["outputs"] for head in LANDMARK_HEADS if head in heads}
+
+
+def _better_center(
+    decoded: Mapping[str, heatmap.Decoded], first: np.ndarray, current: np.ndarray
+) -> np.ndarray | None:
+    """Where the crop should be centred instead, or None when it is fine or the hinge points are not to be believed."""
+    hinges = [decoded.get(i) for i in schema.HINGE_IDS]
+    if any(hinge is None or hinge.confidence < _BELIEVED for hinge in hinges):
+        return None
+    center = root_center({i: one.position for i, one in decoded.items()})
+    if center is None or np.linalg.norm(center - first) > _FARTHEST_MM:
+        return None
+    return center if np.linalg.norm(center - current) > _RECENTER_MM else None
+
+
+def _probability(logits: np.ndarray, grid: Grid) -> np.ndarray:
+    if logits.shape != (1, 1, *grid.shape) or not np.all(np.isfinite(logits)):
+        raise BundleError(
+            f"models/student.onnx: output 'calc' is {logits.shape} or not finite, expected {(1, 1, *grid.shape)}."
+        )
+    # 1 / (1 + exp(-x)) without overflow.
+    return np.exp(-np.logaddexp(np.float32(0), -logits[0, 0]))
+
+

@@ -1,0 +1,222 @@
+"""The way of a CT: coarse look, fine look, plausibility, calcium, contour -> :class:`~.annotation.Annotation`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from . import __version__, coarse, fine, schema
+from .annotation import Annotation, Landmark, Status
+from .bundle import Bundle
+from .errors import NoRootError
+from .progress import SILENT, Progress
+from .volume import Volume
+
+CALC_PROBABILITY = 0.5
+_REVIEWED = (Status.CORRECTED, Status.CONFIRMED, Status.ABSENT)
+
+
+def annotate(
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    device: str = "auto",
+    points: Mapping[str, Landmark | np.ndarray | None] | None = None,
+    progress: Progress = SILENT,
+) -> Annotation:
+    """Annotate one CT.
+
+    Args:
+        volume: the CT.
+        bundle: verified networks.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        points: landmarks a person has set, by id: a :class:`Landmark` that is corrected, confirmed or absent, or a
+            position (3,) in RAS mm, which counts as corrected. They stand as they are; what is not in here, or
+            is merely predicted, is predicted anew. With all three hinge points the root is where they say.
+        progress: reports and cancels, between any two steps.
+
+    Raises:
+        NoRootError: the CT shows no aortic root, or not all of it.
+        BundleError: a network does not give what it should.
+        Cancelled: the person asked to stop.
+    """
+    from .labels.record import volume_digest
+
+    seconds: dict[str, float] = {}
+    reviewed = _reviewed(points or {})
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(volume_digest, volume)  # beside the networks: hashing holds no lock
+        with _timed(seconds, "coarse"):
+            center, seen = _center(volume, bundle, device, reviewed, progress.part(0.0, 0.4))
+        close = fine.predict(volume, bundle, center, device, progress.part(0.4, 0.75))
+        seconds |= close.seconds
+
+        annotation = Annotation()
+        for label_id, prediction in close.predictions.items():
+            annotation.landmarks[label_id] = Landmark(
+                label_id, prediction.position, prediction.confidence, prediction.covariance
+            )
+        annotation.landmarks |= reviewed
+        if close.calcification is not None:
+            threshold = bundle.metadata["thresholds"].get("calc_probability", CALC_PROBABILITY)
+            annotation.suggestion = (close.calcification >= threshold).astype(np.uint8)
+            annotation.suggestion_affine = close.grid.affine
+        annotation.provenance = _provenance(volume, bundle, seen, close)
+        annotation.warnings += annotation.provenance["notes"]
+        derive(volume, annotation, progress=progress.part(0.75, 1.0), seconds=seconds)
+        _flag_doubtful(annotation, bundle.metadata["thresholds"].get("min_confidence"))
+        annotation.provenance["ct"]["sha256"] = digest.result()
+    annotation.provenance["timings"] = {stage: round(value, 4) for stage, value in seconds.items()}
+    return annotation
+
+
+def derive(
+    volume: Volume,
+    annotation: Annotation,
+    *,
+    progress: Progress = SILENT,
+    seconds: dict[str, float] | None = None,
+) -> None:
+    """What follows from the landmarks: plausibility flags, calcium on the CT's own voxels, the annulus contour.
+
+    Changes ``annotation`` in place. Calcification and contour that a person has reviewed stay as they are.
+
+    Args:
+        volume: the CT.
+        annotation: with landmarks and, if there is one, the network's suggestion of calcification.
+        progress: reports and cancels.
+        seconds: receives the time of each stage.
+    """
+    from . import plausibility
+
+    seconds = {} if seconds is None else seconds
+    progress.step(0.0, "Checking the landmarks")
+    with _timed(seconds, "plausibility"):
+        plausibility.check(annotation, volume.grid)
+    progress.step(0.3, "Deciding on calcium")
+    with _timed(seconds, "calcium"):
+        if annotation.calcification_status not in _REVIEWED:
+            _decide_calcium(volume, annotation)
+    progress.step(0.6, "Tracing the annulus")
+    with _timed(seconds, "contour"):
+        if annotation.contour_status not in _REVIEWED:
+            _trace_annulus(volume, annotation)
+    progress.step(1.0, "Annotated")
+
+
+def _reviewed(points: Mapping[str, Landmark | np.ndarray | None]) -> dict[str, Landmark]:
+    """Landmarks that a person has set, as copies; raises KeyError for an id that is not in the schema."""
+    kept: dict[str, Landmark] = {}
+    for label_id, given in points.items():
+        schema.by_id(label_id)
+        if isinstance(given, Landmark):
+            if given.status in _REVIEWED:
+                absent = given.status is Status.ABSENT or given.position is None
+                position = None if absent else np.array(given.position, float)
+                kept[label_id] = Landmark(label_id, position, status=given.status)
+        elif given is not None:
+            kept[label_id] = Landmark(label_id, np.array(given, float), status=Status.CORRECTED)
+    return kept
+
+
+def _center(
+    volume: Volume, bundle: Bundle, device: str, reviewed: dict[str, Landmark], progress: Progress
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The root's centre (RAS mm), and how it was found."""
+    given = fine.root_center({i: landmark.position for i, landmark in reviewed.items()})
+    if given is not None:
+        if not volume.grid.contains(given):
+            where = volume.info.get("path", "The CT")
+            raise NoRootError(f"{where}: the given hinge points lie outside this CT; give those of this CT.")
+        return given, {"source": "given hinge points", "center_ras": _rounded(given)}
+    seen = coarse.locate(volume, bundle, device, progress)
+    return seen.center_ras, {
+        "source": "coarse network",
+        "center_ras": _rounded(seen.center_ras),
+        "score": round(seen.score, 4),
+        "margin_mm": round(float(seen.margin_mm), 1),
+        "heart_volume_ml": {name: round(value, 1) for name, value in seen.heart_volume_ml.items()},
+        "device": seen.device,
+        "notes": seen.notes,
+    }
+
+
+def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fine.FineResult) -> dict[str, Any]:
+    metadata = bundle.metadata
+    ct = {key: volume.info[key] for key in ("path", "format", "series", "phase") if volume.info.get(key) is not None}
+    return {
+        "code_version": __version__,
+        "bundle": {"digest": bundle.digest, "name": metadata["name"], "version": metadata["version"]},
+        "trained_on": metadata["trained_on"],
+        "ct": {**ct, "shape": list(volume.grid.shape), "spacing_mm": _rounded(volume.spacing)},
+        "device": close.device,
+        "opset": {model: max(scan.opsets.values()) for model, scan in bundle.scans.items()},
+        "coarse": seen,
+        "fine": {
+            "crop_centers_ras": [_rounded(center) for center in close.centers],
+            "views": 1 + len(metadata["preprocessing"].get("views", [])),
+            "raw_confidence": {i: round(one.raw, 4) for i, one in close.predictions.items()},
+            "notes": close.notes,
+        },
+        "notes": list(dict.fromkeys([*seen.get("notes", []), *close.notes])),
+    }
+
+
+def _decide_calcium(volume: Volume, annotation: Annotation) -> None:
+    from . import calcium
+
+    if annotation.suggestion is None:
+        return
+    result = calcium.decide(volume, annotation.suggestion, annotation.suggestion_affine, annotation.landmarks)
+    annotation.calcification = result.mask
+    annotation.provenance["calcium"] = _record(result, without=("mask",))
+
+
+def _trace_annulus(volume: Volume, annotation: Annotation) -> None:
+    from .measurements import annulus_contour, landmark_points
+    from .measurements.plane import annulus_plane
+    from .measurements.row import NotMeasurable
+
+    annotation.annulus_contour = None
+    try:
+        found = annulus_contour(volume, annulus_plane(landmark_points(annotation)))
+    except NotMeasurable as error:
+        annotation.provenance["contour"] = {"reason": str(error)}
+        return
+    annotation.annulus_contour = found.points
+    annotation.provenance["contour"] = {"reason": found.reason, "warning": found.warning}
+
+
+def _flag_doubtful(annotation: Annotation, least: float | None) -> None:
+    """Say where the network is not sure; a doubtful landmark stays, since a person has to look at it."""
+    for landmark in annotation.landmarks.values():
+        told = least is not None and landmark.position is not None and landmark.confidence is not None
+        if told and landmark.confidence < least:
+            landmark.flags.append(f"uncertain: confidence {landmark.confidence:.2f}, check this point")
+
+
+def _record(result: Any, without: tuple[str, ...]) -> dict[str, Any]:
+    """A result's plain values, for the provenance."""
+    values = asdict(result) if is_dataclass(result) else vars(result)
+    return {
+        key: (round(value, 2) if isinstance(value, float) else value)
+        for key, value in values.items()
+        if key not in without and isinstance(value, str | int | float | bool | list | dict | type(None))
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 2) for value in values]
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start

@@ -1,0 +1,154 @@
+"""The fine look: landmarks come back in millimetres whatever the CT's axes, crops re-centre, views are averaged."""
+
+import numpy as np
+import pytest
+import tiny_bundle
+from tiny_bundle import CENTER, POINTS
+
+from fedkdtavi_core import fine, geometry, heatmap
+from fedkdtavi_core.errors import BundleError, Cancelled
+from fedkdtavi_core.progress import Progress
+
+OFF = np.array([9.0, -7.0, 6.0])
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return tiny_bundle.write_bundle(tmp_path_factory.mktemp("fine") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def ct():
+    return tiny_bundle.blob_volume()
+
+
+def _errors(result, points=POINTS):
+    return {i: float(np.linalg.norm(one.position - points[i])) for i, one in result.predictions.items()}
+
+
+def test_all_landmarks_are_found_with_calibrated_confidence(bundle, ct):
+    result = fine.predict(ct, bundle, CENTER, "cpu")
+    assert list(result.predictions) == list(POINTS)
+    assert max(_errors(result).values()) < 0.8
+    for one in result.predictions.values():
+        assert one.raw > 0.5
+        assert one.confidence == pytest.approx(np.interp(one.raw, [0, 0.5, 1], [0, 0.6, 0.98]))
+        assert np.all(np.linalg.eigvalsh(one.covariance) > 0)
+    assert len(result.centers) == 1 and result.device == "cpu"
+
+
+def test_the_calcification_lies_where_it_is(bundle, ct):
+    result = fine.predict(ct, bundle, CENTER, "cpu")
+    inside = np.argwhere(result.calcification > 0.5)
+    truth = CENTER + tiny_bundle.CALCIUM_OFFSET
+    np.testing.assert_allclose(result.grid.to_ras(inside).mean(axis=0), truth, atol=0.5)
+    assert len(inside) * result.grid.voxel_volume == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.3)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_heatmaps_may_be_coarser_than_the_crop(ct, tmp_path, stride):
+    bundle = tiny_bundle.write_bundle(tmp_path / "b", student=tiny_bundle.student_model(stride))
+    assert max(_errors(fine.predict(ct, bundle, CENTER, "cpu")).values()) < 0.8
+
+
+def test_the_output_grid_has_the_crops_field_of_view():
+    crop = geometry.crop_grid(CENTER, 64, 1.25)
+    half = fine.output_grid(crop, 32)
+    np.testing.assert_allclose(half.to_ras([-0.5] * 3), crop.to_ras([-0.5] * 3))
+    np.testing.assert_allclose(half.to_ras([31.5] * 3), crop.to_ras([63.5] * 3))
+
+
+def test_a_crop_that_is_off_is_centred_anew_once(bundle, ct):
+    result = fine.predict(ct, bundle, CENTER + OFF, "cpu")
+    assert len(result.centers) == 2
+    np.testing.assert_allclose(result.centers[1], fine.root_center(POINTS), atol=0.7)
+    assert max(_errors(result).values()) < 0.8
+
+
+def test_a_crop_that_is_nearly_right_stays(bundle, ct):
+    assert len(fine.predict(ct, bundle, CENTER + np.array([1.0, 1.0, -1.0]), "cpu").centers) == 1
+
+
+def test_hinge_points_that_are_not_believed_move_nothing(bundle, ct):
+    without = tiny_bundle.blob_volume(leave_out=("hinge_ncc",))
+    result = fine.predict(without, bundle, CENTER + OFF, "cpu")
+    assert len(result.centers) == 1
+    assert result.predictions["hinge_ncc"].raw < 0.2 < result.predictions["hinge_rcc"].raw
+
+
+def test_the_root_centre_is_8_mm_towards_the_aorta_from_the_hinge_points():
+    np.testing.assert_allclose(fine.root_center(POINTS), CENTER, atol=1e-9)
+    turn = tiny_bundle.rotation([1, 2, 3], 140)
+    turned = {i: turn @ (point - CENTER) for i, point in POINTS.items()}
+    np.testing.assert_allclose(fine.root_center(turned), 0, atol=1e-9)
+    assert fine.root_center(POINTS | {"hinge_lcc": None}) is None
+
+
+def test_views_are_averaged_and_heads_may_be_missing(ct, tmp_path):
+    meta = tiny_bundle.described(views=[[2.0, 1.0, -1.5], [-1.5, 2.0, 1.0]], heads={"ms": ("ms_upper", "ms_lower")})
+    student = tiny_bundle.student_model(heads=("ms",))
+    bundle = tiny_bundle.write_bundle(tmp_path / "b", student=student, meta=meta)
+    result = fine.predict(ct, bundle, CENTER, "cpu")
+    assert list(result.predictions) == ["ms_upper", "ms_lower"] and result.calcification is None
+    assert max(_errors(result).values()) < 0.6
+
+
+def _decoded(position, confidence=0.9):
+    return heatmap.Decoded(np.array(position, float), np.eye(3), confidence, (0, 0, 0))
+
+
+def test_views_that_disagree_cost_confidence_and_widen_the_covariance():
+    same = fine.combine([_decoded([1, 2, 3])] * 3)
+    np.testing.assert_allclose(same[0], [1, 2, 3])
+    np.testing.assert_allclose(same[1], np.eye(3))
+    assert same[2] == pytest.approx(0.9)
+    near = fine.combine([_decoded([0, 0, 0]), _decoded([2, 0, 0]), _decoded([1, 0, 0])])
+    np.testing.assert_allclose(near[0], [1, 0, 0])
+    np.testing.assert_allclose(near[1], np.diag([1 + 2 / 3, 1, 1]))
+    torn = fine.combine([_decoded([0, 0, 0]), _decoded([0.5, 0, 0]), _decoded([60, 0, 0])])
+    np.testing.assert_allclose(torn[0], [0.25, 0, 0])
+    assert torn[2] == pytest.approx(0.6)
+    lost = fine.combine([_decoded([0, 0, 0]), _decoded([40, 0, 0])])
+    assert lost[2] == 0 and lost[1][0, 0] > 400
+
+
+def test_calibration_is_piecewise_linear_and_optional():
+    table = {"raw": [0.2, 0.6], "p_within_5mm": [0.1, 0.9]}
+    assert fine.calibrated(0.4, table) == pytest.approx(0.5)
+    assert fine.calibrated(0.0, table) == pytest.approx(0.1)
+    assert fine.calibrated(1.0, table) == pytest.approx(0.9)
+    assert fine.calibrated(0.37, None) == 0.37
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda o: {k: v for k, v in o.items() if k != "ms"}, "'ms' is missing"),
+        (lambda o: o | {"hps": o["hps"][:, :4]}, r"'hps' is \(1, 4, "),
+        (lambda o: o | {"hps": o["hps"] * np.nan}, "'hps' is unusable .* channel 0 holds nan"),
+        (lambda o: o | {"calc": o["calc"] * np.nan}, "'calc' is .* not finite"),
+    ],
+)
+def test_unusable_outputs_are_the_bundles_fault(bundle, ct, monkeypatch, change, words):
+    session = bundle.session("student", "cpu")
+
+    class Broken:
+        device, notes = "cpu", ()
+
+        def __call__(self, image):
+            return change(session(image))
+
+    monkeypatch.setattr(type(bundle), "session", lambda *_: Broken())
+    with pytest.raises(BundleError, match=words):
+        fine.predict(ct, bundle, CENTER, "cpu")
+
+
+def test_it_can_be_cancelled_between_the_crops(bundle, ct):
+    asked = []
+
+    def stop():
+        asked.append(None)
+        return len(asked) > 1
+
+    with pytest.raises(Cancelled):
+        fine.predict(ct, bundle, CENTER + OFF, "cpu", Progress(cancelled=stop))

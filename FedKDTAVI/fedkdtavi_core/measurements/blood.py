@@ -1,0 +1,91 @@
+"""HU of the blood at the root: what every threshold and every edge is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..volume import Volume
+from .plane import AnnulusPlane
+from .row import NotMeasurable
+from .sampling import voxels_in_cylinder
+
+# Blood without contrast has 30-60 HU; venous-phase contrast starts near 180. Between them: no contrast to speak of.
+MIN_CONTRAST_HU = 150.0
+MIN_VOXELS = 30
+INNER_SHARE = 0.6  # of the circle's radius: stays off the wall, its calcium and an eccentric annulus
+ROOT_RANGE_MM = (-6.0, 6.0)
+LVOT_RANGE_MM = (-8.0, -1.0)
+# Two landmarks on the root's wall at least this far apart have blood half-way between them.
+MIN_CHORD_MM = 12.0
+CHORD_RADIUS_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Blood:
+    """Mean and standard deviation in HU of ``voxels`` CT voxels, and where they were read."""
+
+    mean: float
+    sd: float
+    voxels: int
+    where: str
+
+    @property
+    def contrasted(self) -> bool:
+        """Is there contrast medium in the lumen?"""
+        return self.mean >= MIN_CONTRAST_HU
+
+
+def statistics(values: np.ndarray, where: str) -> Blood:
+    """Mean and SD of the blood among ``values`` (n,) HU; leaflets and calcium are outliers and are left out.
+
+    Values beyond 3 robust standard deviations (from the median absolute deviation) of the median are dropped.
+
+    Raises:
+        NotMeasurable: fewer than ``MIN_VOXELS`` voxels.
+    """
+    if len(values) < MIN_VOXELS:
+        raise NotMeasurable(f"the CT has too few voxels in the {where}")
+    values = np.asarray(values, np.float64)
+    median = float(np.median(values))
+    spread = max(1.4826 * float(np.median(np.abs(values - median))), 1.0)
+    kept = values[np.abs(values - median) <= 3 * spread]
+    return Blood(float(kept.mean()), float(kept.std()), len(kept), where)
+
+
+def root_blood(volume: Volume, plane: AnnulusPlane | None, points: Mapping[str, np.ndarray | None]) -> Blood:
+    """Blood of the root: the inner part of the cylinder from 6 mm below to 6 mm above the annulus plane.
+
+    Without a plane: a ball half-way between the two landmarks of the root's wall that lie farthest apart.
+
+    Raises:
+        NotMeasurable: there are no points to go by, or the CT does not reach there.
+    """
+    if plane is not None:
+        radius = INNER_SHARE * plane.radius
+        values = voxels_in_cylinder(volume, plane.centre, plane.normal, radius, *ROOT_RANGE_MM)
+        return statistics(values, "lumen within 6 mm of the annulus plane")
+    wall = [points[i] for i in ("hinge_rcc", "hinge_lcc", "hinge_ncc", "ostium_rca", "ostium_lca") if _given(points, i)]
+    pairs = [(float(np.linalg.norm(a - b)), (a + b) / 2) for n, a in enumerate(wall) for b in wall[n + 1 :]]
+    pairs = [pair for pair in pairs if pair[0] >= MIN_CHORD_MM]
+    if not pairs:
+        raise NotMeasurable("too few landmarks to say where the lumen of the root is")
+    centre = max(pairs, key=lambda pair: pair[0])[1]
+    values = voxels_in_cylinder(volume, centre, np.array([0.0, 0.0, 1.0]), CHORD_RADIUS_MM, -4.0, 4.0)
+    return statistics(values, "lumen between the landmarks that are there")
+
+
+def lvot_blood(volume: Volume, plane: AnnulusPlane) -> Blood:
+    """Blood of the outflow tract: the inner part of the cylinder from 8 to 1 mm below the plane (Miccoli's probe).
+
+    Raises:
+        NotMeasurable: the CT does not reach there.
+    """
+    values = voxels_in_cylinder(volume, plane.centre, plane.normal, INNER_SHARE * plane.radius, *LVOT_RANGE_MM)
+    return statistics(values, "outflow tract")
+
+
+def _given(points: Mapping[str, np.ndarray | None], label_id: str) -> bool:
+    return points.get(label_id) is not None

@@ -1,0 +1,157 @@
+"""The lumen's edge in any plane through the root, as a closed curve; a contour that leaks is not measurable.
+
+The annulus is one use; a centre and a normal elsewhere give the outflow tract, the sinuses or the sinotubular junction.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..volume import Volume
+from .blood import MIN_CONTRAST_HU, Blood, statistics
+from .curve import CurveSize, measure_curve
+from .polar import FIRST_MM, N_RAYS, SOFT_TISSUE_HU, STEP_MM, find_edge
+from .row import NotMeasurable
+from .sampling import in_plane_axes, sample, voxels_in_cylinder
+
+SLAB_MM = (-0.5, 0.0, 0.5)  # the image is the mean of three planes: less noise, edges of a tube stay where they are
+MAX_RADIUS_MM = 30.0
+
+# When a curve is not an edge of the lumen (each is tested):
+MAX_NO_EDGE_SHARE = 0.20  # rays without an edge, calcified ones apart
+MAX_NO_EDGE_ARC_DEG = 45.0  # one gap: the opening towards the left atrium or the ventricle
+MAX_UNSEEN_SHARE = 0.75  # rays without an edge or hidden by calcium; from MUCH_CALCIUM_SHARE on it is said
+MUCH_CALCIUM_SHARE = 0.35
+MAX_UNSEEN_ARC_DEG = 100.0
+MAX_SLOPE_MM_PER_10DEG = 3.5  # a lumen's radius, from its own centre, does not jump
+MIN_SOLIDITY = 0.90
+MIN_RATIO = 0.45  # minimum / maximum diameter
+MIN_BLOOD_SHARE = 0.70  # of the area well inside the curve
+D_AREA_RANGE_MM = (10.0, 50.0)
+
+
+@dataclass(frozen=True)
+class Contour:
+    """The lumen's edge in one plane.
+
+    Attributes:
+        points: (N, 3) RAS mm, closed (last joins first), counter-clockwise seen against ``normal``'s direction.
+        normal: (3,) unit normal of the plane.
+        size: areas and diameters.
+        edge_share: 0..1, rays on which an edge was seen.
+        calcium_share: 0..1, rays on which calcium hides the edge and the curve bridges.
+        blood: HU of the lumen in the plane.
+        step_hu: median step in HU between lumen and surroundings.
+    """
+
+    points: np.ndarray
+    normal: np.ndarray
+    size: CurveSize
+    edge_share: float
+    calcium_share: float
+    blood: Blood
+    step_hu: float
+
+
+def trace_lumen(
+    volume: Volume, centre: np.ndarray, normal: np.ndarray, *, expected_radius_mm: float | None = None
+) -> Contour:
+    """Trace the lumen's edge in the plane through ``centre`` (3,) RAS mm with ``normal`` (3,).
+
+    Works on rays from the centre, then once more from the centroid of what was found. See :mod:`.polar` for the edge.
+
+    Args:
+        volume: the CT; only voxels around the plane are read.
+        centre: any point well inside the lumen.
+        normal: normal of the plane, need not have unit length.
+        expected_radius_mm: about the lumen's radius, bounding the search to 1.8 times of it; default 30 mm.
+
+    Raises:
+        NotMeasurable: no contrast, the CT ends inside the lumen, no edge on too many rays, or the curve leaks.
+    """
+    n, u, v = in_plane_axes(normal)
+    centre = np.asarray(centre, float)
+    reach = min(MAX_RADIUS_MM, max(1.8 * expected_radius_mm, 12.0)) if expected_radius_mm else MAX_RADIUS_MM
+    inner = min(0.5 * expected_radius_mm, 6.0) if expected_radius_mm else 5.0
+    blood = statistics(voxels_in_cylinder(volume, centre, n, inner, -3.0, 3.0), "lumen of that plane")
+    if not blood.contrasted:
+        raise NotMeasurable(f"the lumen has {blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}: no contrast")
+
+    radii = np.arange(FIRST_MM, reach + STEP_MM / 2, STEP_MM)
+    angles = np.deg2rad(np.arange(N_RAYS) * 360 / N_RAYS)
+    rays = np.cos(angles)[:, None] * u + np.sin(angles)[:, None] * v
+    # Interpolation and the mean of three planes take part of the voxel noise away; this is what is left, roughly.
+    noise = 0.6 * blood.sd
+    calcium_hu = blood.mean + max(4 * blood.sd, 150.0)
+    for _ in range(2):
+        slab = [sample(volume, centre + k * n + rays[:, None, :] * radii[:, None]) for k in SLAB_MM]
+        image = np.mean(slab, axis=0)
+        outside = np.isnan(image)
+        # Where the CT ends there is no edge to see: tissue-free, so that it can only show as missing.
+        edge = find_edge(np.where(outside, blood.mean, image), blood.mean, noise, calcium_hu)
+        points = centre + rays * edge.radius[:, None]
+        size = measure_curve(points, n)
+        at_edge = np.clip(((edge.radius - FIRST_MM) / STEP_MM).astype(int), 0, len(radii) - 1)
+        beyond = outside[np.arange(N_RAYS), at_edge]
+        if beyond.mean() > 0.05 or outside[:, 0].any():
+            raise NotMeasurable("the CT ends inside the lumen of that plane")
+        shifted, centre = np.linalg.norm(size.centroid - centre), size.centroid
+        if shifted < 0.5:
+            break
+    _refuse_leak(image, radii, edge.radius, edge.found, edge.bridged, blood, size)
+    return Contour(points, n, size, float(edge.found.mean()), float(edge.bridged.mean()), blood, edge.step_hu)
+
+
+def _refuse_leak(
+    image: np.ndarray,
+    radii: np.ndarray,
+    radius: np.ndarray,
+    found: np.ndarray,
+    bridged: np.ndarray,
+    blood: Blood,
+    size: CurveSize,
+) -> None:
+    """Raise NotMeasurable when the curve is not the edge of one lumen."""
+    unseen, open_rays = ~found, ~found & ~bridged
+    gap = _longest_arc(open_rays)
+    if open_rays.mean() > MAX_NO_EDGE_SHARE:
+        raise NotMeasurable(f"no edge on {100 * open_rays.mean():.0f} % of the rays: the contour leaks")
+    if gap > MAX_NO_EDGE_ARC_DEG:
+        raise NotMeasurable(f"no edge over {gap:.0f} degrees: the contour leaks into a neighbouring chamber")
+    if unseen.mean() > MAX_UNSEEN_SHARE or _longest_arc(unseen) > MAX_UNSEEN_ARC_DEG:
+        raise NotMeasurable(f"calcium hides the edge on {100 * bridged.mean():.0f} % of the rays")
+    ten_degrees = N_RAYS // 36
+    slope = float(np.abs(np.roll(radius, -ten_degrees) - radius).max())
+    if slope > MAX_SLOPE_MM_PER_10DEG:
+        raise NotMeasurable(f"the radius jumps by {slope:.1f} mm within 10 degrees: the contour leaks")
+    if radius.max() > radii[-1] - 1.0:
+        raise NotMeasurable("the edge lies beyond the search radius: the contour leaks")
+    if size.solidity < MIN_SOLIDITY or size.d_min / size.d_max < MIN_RATIO:
+        raise NotMeasurable("the shape is not that of one lumen: the contour leaks")
+    if not D_AREA_RANGE_MM[0] <= size.d_area <= D_AREA_RANGE_MM[1]:
+        raise NotMeasurable(f"a diameter of {size.d_area:.0f} mm is not that of this lumen")
+    tissue = image < (blood.mean + min(SOFT_TISSUE_HU, blood.mean - 60.0)) / 2
+    well_inside = radii < 0.8 * radius[:, None]
+    share = 1 - float((tissue * well_inside * radii).sum() / max((well_inside * radii).sum(), 1e-9))
+    if share < MIN_BLOOD_SHARE:
+        raise NotMeasurable(f"only {100 * share:.0f} % of the inside is blood")
+
+
+def _longest_arc(flags: np.ndarray) -> float:
+    """Longest run of True around the circle, in degrees."""
+    if flags.all():
+        return 360.0
+    doubled = np.concatenate([flags, flags]).astype(int)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], doubled, [0]])))
+    runs = edges[1::2] - edges[::2]
+    return float(runs.max(initial=0)) * 360 / len(flags)
+
+
+def circle_points(centre: np.ndarray, normal: np.ndarray, radius: float, n: int = N_RAYS) -> np.ndarray:
+    """(n, 3) points of a circle in RAS mm: where a person starts from when a contour is not measurable."""
+    _, u, v = in_plane_axes(normal)
+    angles = np.arange(n) * 2 * math.pi / n
+    return np.asarray(centre, float) + radius * (np.cos(angles)[:, None] * u + np.sin(angles)[:, None] * v)

@@ -1,0 +1,182 @@
+"""Is this CT fit to be measured? Phase, slice thickness, contrast, noise and coverage, before anything is measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .. import schema
+from ..volume import Volume
+from .blood import MIN_CONTRAST_HU, Blood
+from .plane import AnnulusPlane
+from .row import Row
+
+SYSTOLE_PERCENT = (20.0, 45.0)  # of the RR interval; the annulus is largest there, so sizing prefers it (SCCT 2019)
+GOOD_SLICE_MM = 1.0  # SCCT 2019 asks for reconstructed slices of at most 1 mm
+POOR_SLICE_MM = 2.0
+LOW_CONTRAST_HU = 250.0
+HIGH_NOISE_SHARE = 0.20  # SD over mean of the blood
+# What has to lie in the CT around the plane's centre, along the root's axis and around it.
+COVER_BELOW_MM, COVER_ABOVE_MM, COVER_AROUND_MM = 12.0, 30.0, 22.0
+
+
+@dataclass(frozen=True)
+class Suitability:
+    """What the CT allows.
+
+    Attributes:
+        contrast: is there contrast medium in the root? None when the lumen's HU could not be read.
+        blood: HU of the root's lumen, or None.
+        blood_reason: why it could not be read; empty when it was.
+        phase_percent: cardiac phase in % of the RR interval, or None when it is not known.
+        phase_text: the phase as recorded, or "not recorded".
+        slice_mm: slice thickness or spacing in mm, the larger.
+        uncovered: words for what the CT does not cover.
+        concerns: row id -> sentence, worst first.
+    """
+
+    contrast: bool | None
+    blood: Blood | None
+    blood_reason: str
+    phase_percent: float | None
+    phase_text: str
+    slice_mm: float
+    uncovered: tuple[str, ...] = ()
+    concerns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def refusal(self) -> str:
+        """Why sizes and calcium must not be measured on this CT; empty when they may."""
+        if self.contrast is False and self.blood is not None:
+            return f"no contrast: the lumen has {self.blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}"
+        return ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences, worst first."""
+        return list(self.concerns.values())
+
+    @property
+    def line(self) -> str:
+        """One line for the head of a report."""
+        lumen = "lumen not read" if self.blood is None else f"lumen {self.blood.mean:.0f} ± {self.blood.sd:.0f} HU"
+        parts = [f"phase {self.phase_text}", f"slices {self.slice_mm:.2g} mm", lumen]
+        parts.append("root covered" if not self.uncovered else f"not covered: {', '.join(self.uncovered)}")
+        if self.refusal:
+            verdict = "Sizes and calcium not measurable (no contrast)"
+        elif self.contrast is None:
+            verdict = "Contrast unknown"
+        else:
+            verdict = "Measurable with care" if self.concerns else "Measurable"
+        return f"{verdict}: " + ", ".join(parts)
+
+    def rows(self) -> list[Row]:
+        """Phase, slices, lumen, noise and coverage."""
+        values = {
+            "phase": (self.phase_percent, f"phase {self.phase_text}"),
+            "slice_thickness": (self.slice_mm, ""),
+            "lumen_hu": (self.blood and self.blood.mean, self.blood_reason),
+            "lumen_noise": (self.blood and self.blood.sd, self.blood_reason),
+            "uncovered": (float(len(self.uncovered)), ""),
+        }
+        rows = []
+        for row in _ROWS:
+            value, reason = values[row.id]
+            warned = replace(row, warning=self.concerns.get(row.id, ""))
+            rows.append(warned.missing(reason) if value is None else replace(warned, value=value))
+        return rows
+
+
+def _row(row_id: str, name: str, unit: str, normal: str, definition: str) -> Row:
+    return Row(row_id, name, None, unit, normal, definition, "", "suitability")
+
+
+_ROWS = (
+    _row("phase", "Cardiac phase", "%", "systole, 20-45 preferred", "share of the RR interval, as recorded"),
+    _row("slice_thickness", "Slice thickness", "mm", "at most 1", "larger of slice thickness and slice spacing"),
+    _row("lumen_hu", "Lumen at the root", "HU", f"over {LOW_CONTRAST_HU:.0f}", "mean of the root's blood"),
+    _row("lumen_noise", "Noise in the lumen", "HU", "", "standard deviation of the root's blood"),
+    _row("uncovered", "Parts not covered by the CT", "", "0", "points and parts of the root that lie outside the CT"),
+)
+
+
+def assess(
+    volume: Volume,
+    plane: AnnulusPlane | None,
+    points: Mapping[str, np.ndarray | None],
+    blood: Blood | None,
+    blood_reason: str = "",
+) -> Suitability:
+    """Judge a CT by its record (``volume.info``), its voxels' size, the blood and the root's place in it."""
+    percent, text = read_phase(volume.info)
+    # Slices are the axis that runs most nearly head to foot; the record may say that they overlap.
+    axes = volume.affine[:3, :3] / volume.spacing
+    through = float(volume.spacing[np.abs(axes[2]).argmax()])
+    recorded = volume.info.get("slice_thickness_mm")
+    thickness = float(recorded) if isinstance(recorded, int | float) and np.isfinite(recorded) else 0.0
+    slice_mm = max(through, thickness)
+    uncovered = _uncovered(volume, plane, points)
+
+    concerns: dict[str, str] = {}
+    if blood is None:
+        concerns["lumen_hu"] = f"contrast not checked: {blood_reason}"
+    elif not blood.contrasted:
+        concerns["lumen_hu"] = (
+            f"no contrast in the root ({blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}): "
+            "contour and calcium are not measured"
+        )
+    if uncovered:
+        concerns["uncovered"] = f"the CT does not cover {'; '.join(uncovered)}"
+    if blood is not None and blood.contrasted:
+        if blood.mean < LOW_CONTRAST_HU:
+            concerns["lumen_hu"] = f"weak contrast: {blood.mean:.0f} HU in the root, under {LOW_CONTRAST_HU:.0f}"
+        if blood.sd > HIGH_NOISE_SHARE * blood.mean:
+            concerns["lumen_noise"] = f"noisy: SD {blood.sd:.0f} HU at {blood.mean:.0f} HU in the root"
+    if slice_mm > POOR_SLICE_MM:
+        concerns["slice_thickness"] = f"slices of {slice_mm:.1f} mm are too thick for sizing"
+    elif slice_mm > GOOD_SLICE_MM + 0.05:
+        concerns["slice_thickness"] = f"slices of {slice_mm:.1f} mm; at most {GOOD_SLICE_MM:.0f} mm is asked for"
+    if percent is None and text == "not recorded":
+        concerns["phase"] = "cardiac phase not recorded: motion cannot be judged"
+    elif (percent is not None and not SYSTOLE_PERCENT[0] <= percent <= SYSTOLE_PERCENT[1]) or "diast" in text.lower():
+        concerns["phase"] = f"phase {text} is not systolic: the annulus may be larger in systole"
+    contrast = None if blood is None else blood.contrasted
+    return Suitability(contrast, blood, blood_reason, percent, text, slice_mm, tuple(uncovered), concerns)
+
+
+def read_phase(info: Mapping[str, Any]) -> tuple[float | None, str]:
+    """(percent of the RR interval or None, text) from a reader's ``phase``: 35.0, "35%", "Systole" ...
+
+    A number counts as percent when it has a % sign, or when it is a number (not text) from 0 to 100.
+    """
+    phase = info.get("phase")
+    if phase is None or phase == "" or isinstance(phase, bool):
+        return None, "not recorded"
+    if isinstance(phase, int | float):
+        known = np.isfinite(phase) and 0 <= phase <= 100
+        return (float(phase), f"{phase:g} %") if known else (None, "not recorded")
+    text = " ".join(str(phase).split())
+    found = re.search(r"(\d+(?:[.,]\d+)?)\s*%", text)
+    percent = float(found[1].replace(",", ".")) if found else None
+    return (percent if percent is not None and percent <= 100 else None), text or "not recorded"
+
+
+def _uncovered(volume: Volume, plane: AnnulusPlane | None, points: Mapping[str, np.ndarray | None]) -> list[str]:
+    grid = volume.grid
+    out = [schema.by_id(i).name for i, p in points.items() if p is not None and not grid.contains(np.asarray(p))]
+    missing = [f"the point {name}" for name in out]
+    if plane is None:
+        return missing
+    if not grid.contains(plane.centre - COVER_BELOW_MM * plane.normal):
+        missing.append(f"the outflow tract {COVER_BELOW_MM:.0f} mm below the annulus")
+    if not grid.contains(plane.centre + COVER_ABOVE_MM * plane.normal):
+        missing.append(f"the aorta {COVER_ABOVE_MM:.0f} mm above the annulus")
+    angles = np.arange(12) * np.pi / 6
+    ring = np.cos(angles)[:, None] * plane.u + np.sin(angles)[:, None] * plane.v
+    if not grid.contains(plane.centre + COVER_AROUND_MM * ring).all():
+        missing.append("the surroundings of the annulus")
+    return missing

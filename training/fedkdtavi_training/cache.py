@@ -1,0 +1,150 @@
+"""Phantoms rendered once, read many times: one uncompressed ``.npz`` a case, written whole or not at all.
+
+A folder holds cases of one kind: ``crop`` (dense cubes around a root, for student and teacher) or ``chest`` (whole
+chests on the coarse grid). Label maps are deflated (they are almost empty), HU are not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedkdtavi_core import schema
+from fedkdtavi_core.errors import InputError, UsageError
+
+CROP_KINDS = {"heart": 0.74, "bicuspid": 0.06, "low_ostia": 0.07, "prosthesis": 0.05, "noncontrast": 0.08}
+CHEST_KINDS = {"heart": 0.66, "noheart": 0.1, "truncated": 0.12, "prosthesis": 0.04, "noncontrast": 0.08}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cached phantom: HU int16, its spacing in mm, points (7, 3) voxel indices (NaN: none), label maps uint8."""
+
+    hu: np.ndarray
+    spacing: float
+    points: np.ndarray
+    calc: np.ndarray
+    heart: np.ndarray
+    info: dict[str, Any]
+
+
+def save(path: Path, phantom: Any) -> None:
+    """Write a rendered ``Crop`` or ``Chest`` (axes R, A, S; isotropic), atomically."""
+    affine = phantom.grid.affine
+    spacing = float(affine[0, 0])
+    if not np.allclose(affine[:3, :3], spacing * np.eye(3), atol=1e-6):
+        raise ValueError(f"{path}: a cached phantom needs isotropic voxels along R, A, S")
+    points = np.full((len(schema.LANDMARK_IDS), 3), np.nan, np.float32)
+    for row, name in enumerate(schema.LANDMARK_IDS):
+        place = phantom.points.get(name)
+        if place is not None:
+            points[row] = (np.asarray(place, float) - affine[:3, 3]) / spacing
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.savez(
+            file,
+            hu=np.ascontiguousarray(phantom.hu, np.int16),
+            spacing=np.float64(spacing),
+            points=points,
+            calc=_pack(phantom.calc),
+            heart=_pack(phantom.heart),
+            info=np.array(json.dumps(phantom.info)),
+        )
+    part.replace(path)
+
+
+def load(path: Path) -> Case:
+    """Read one case. Raises InputError naming the file when it is not one."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            hu = data["hu"]
+            return Case(
+                hu,
+                float(data["spacing"]),
+                data["points"],
+                _unpack(data["calc"], hu.shape),
+                _unpack(data["heart"], hu.shape),
+                json.loads(str(data["info"])),
+            )
+    except (OSError, ValueError, KeyError, zlib.error) as error:
+        raise InputError(f"{path} is not a cached phantom ({error}); delete it and write the cache again.") from error
+
+
+def files(folders: list[Path]) -> list[Path]:
+    """All cases of the folders, in the order given and by number. Raises UsageError when there are none."""
+    found = [path for folder in folders for path in sorted(folder.glob("case_*.npz"))]
+    if not found:
+        names = ", ".join(str(folder) for folder in folders)
+        raise UsageError(f"{names} holds no cached phantoms; write them with `fedkdtavi phantom --cache` first.")
+    return found
+
+
+def write(
+    folder: Path,
+    kind: str,
+    count: int,
+    seed: int,
+    *,
+    processes: int = 1,
+    size: int = 96,
+    first: int = 0,
+    report: Callable[[int, int], None] = lambda done, todo: None,
+) -> int:
+    """Render the cases ``first``..``count`` - 1 that are not there yet; returns how many were rendered.
+
+    Case n of seed s is the same whoever renders it and when. ``kind`` is ``crop`` or ``chest``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    description = {"kind": kind, "seed": seed, "size": size if kind == "crop" else None}
+    label = folder / "cache.json"
+    if label.exists() and json.loads(label.read_text()) != description:
+        raise UsageError(f"{folder} holds another cache ({label.read_text().strip()}); give an empty folder.")
+    label.write_text(json.dumps(description) + "\n")
+    jobs = [(folder, kind, seed, n, size) for n in range(first, count) if not _path(folder, n).exists()]
+    if processes <= 1:
+        for done, job in enumerate(jobs, 1):
+            _render(job)
+            report(done, len(jobs))
+        return len(jobs)
+    import multiprocessing
+
+    # A fresh interpreter a worker: forked numerical libraries may hold locks of their parent.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for done, _ in enumerate(pool.imap_unordered(_render, jobs, chunksize=1), 1):
+            report(done, len(jobs))
+    return len(jobs)
+
+
+def _render(job: tuple[Path, str, int, int, int]) -> None:
+    from .phantom import render
+
+    folder, kind, seed, number, size = job
+    # A stream of its own for each case: no anatomy is shared between seeds.
+    stream = [seed, number]
+    rng = np.random.default_rng([*stream, 1])
+    kinds = CROP_KINDS if kind == "crop" else CHEST_KINDS
+    which = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / sum(kinds.values())))
+    if kind == "crop":
+        phantom = render.render_crop(stream, size=size, kind=which)
+    else:
+        phantom = render.render_chest(stream, spacing=4.0, kind=which)
+    save(_path(folder, number), phantom)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"case_{number:06d}.npz"
+
+
+def _pack(labels: np.ndarray) -> np.ndarray:
+    return np.frombuffer(zlib.compress(np.ascontiguousarray(labels, np.uint8).tobytes(), 1), np.uint8)
+
+
+def _unpack(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(packed.tobytes()), np.uint8).reshape(shape)

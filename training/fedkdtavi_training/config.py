@@ -1,0 +1,96 @@
+"""One validated file per experiment: JSON, every key known, saved beside the results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedkdtavi_core.errors import UsageError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LossConfig(_Strict):
+    """Weights of the loss's parts."""
+
+    hps: float = Field(1.0, ge=0)
+    ms: float = Field(0.4, ge=0)  # two points beside five
+    calc: float = Field(0.5, ge=0)
+    distance: float = Field(0.1, ge=0, description="per mm of soft-argmax error, beside 1 for the cross-entropy")
+    sigma_mm: float = Field(2.2, gt=0, description="of the landmarks' Gaussian targets")
+    spacing_mm: float = Field(1.25, gt=0, description="voxel size of the network's input")
+    heart: float = Field(1.0, ge=0)
+    root: float = Field(1.0, ge=0)
+
+
+class AugmentConfig(_Strict):
+    """How far a sample may depart from its phantom. Mirroring is not offered: it would swap left and right."""
+
+    rotation_deg: float = Field(20.0, ge=0)
+    scale: float = Field(0.2, ge=0, lt=1)
+    elastic_mm: float = Field(2.0, ge=0)
+    jitter_near_mm: float = Field(4.0, ge=0, description="SD per axis of most shifts")
+    jitter_far_mm: float = Field(20.0, ge=0, description="largest shift of the rest")
+    jitter_far_share: float = Field(0.35, ge=0, le=1)
+    contrast: float = Field(0.6, ge=0, le=1, description="share of samples with a random HU curve")
+    motion: float = Field(0.25, ge=0, le=1)
+    slices: float = Field(0.6, ge=0, le=1, description="share of samples with thick slices")
+    in_plane: float = Field(0.5, ge=0, le=1, description="share of samples with an in-plane point spread")
+    noise: float = Field(0.9, ge=0, le=1)
+    noise_hu: tuple[float, float] = (5.0, 60.0)
+    streaks: float = Field(0.2, ge=0, le=1)
+    context: float = Field(0.2, ge=0, le=1, description="share of samples with random context around the root")
+
+
+class TrainConfig(_Strict):
+    """One run of ``fedkdtavi train``."""
+
+    task: Literal["coarse", "student", "teacher"]
+    cache: list[Path] = Field(min_length=1, description="folders written by `fedkdtavi phantom --cache`")
+    out: Path
+    held_out: int = Field(64, ge=0, description="the last cases of the cache are for validation only")
+    seed: int = Field(0, ge=0)
+    steps: int = Field(gt=0)
+    batch: int = Field(2, gt=0)
+    lr: float = Field(1e-3, gt=0)
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    ema: float = Field(0.998, ge=0, lt=1)
+    grad_clip: float = Field(2.0, gt=0)
+    bad_steps: int = Field(20, gt=0, description="consecutive steps without a finite loss before the run stops")
+    checkpoint_minutes: float = Field(3.0, gt=0)
+    checkpoint_steps: int = Field(0, ge=0, description="also every so many steps; 0: by time alone")
+    log_every: int = Field(20, gt=0)
+    workers: int = Field(0, ge=0, description="loader processes; the samples are the same for any number")
+    init: Path | None = Field(None, description="safetensors to start from")
+    crop: int = Field(64, gt=0)
+    network: dict[str, Any] = Field(default_factory=dict)
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    def digest(self) -> str:
+        """SHA-256 over everything that decides the result (not where it is written, nor how often)."""
+        free = {"out", "checkpoint_minutes", "checkpoint_steps", "log_every", "workers"}
+        text = json.dumps(self.model_dump(mode="json", exclude=free), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(path: Path) -> TrainConfig:
+    """Read and validate a config; relative paths in it are relative to the working directory.
+
+    Raises UsageError with one sentence that names the file and the key.
+    """
+    try:
+        return TrainConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.") from error

@@ -1,0 +1,242 @@
+"""From a cached phantom to a training sample: where it is cropped, how it is turned and bent, what the target is.
+
+Sample n of a run is a function of the run's seed and n alone: it does not matter which process makes it, nor whether
+the run was interrupted. Geometry and targets are the core's (crop centre, heatmaps, intensities).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+
+from fedkdtavi_core import heatmap, intensity, schema
+
+from . import augment, cache
+from .config import TrainConfig
+
+ROOT_ABOVE_PLANE_MM = 8.0
+ROOT_SIGMA_VOXELS = 2.0
+_ELASTIC_KNOTS = 5
+# Fields of view the coarse network meets, in voxels of 4 mm: from a crop just around the heart to a whole chest.
+_COARSE_SHAPES = ((48, 48, 32), (64, 64, 48), (64, 64, 64), (80, 64, 64), (80, 64, 80), (96, 80, 80))
+
+
+def root_centre(points: np.ndarray, spacing: float) -> np.ndarray | None:
+    """(7, 3) voxel indices in schema order -> (3,) index of the middle of the hinge points moved 8 mm towards the aorta.
+
+    None when a hinge point is missing. Seen from the aorta R, L, N run counter-clockwise.
+    """
+    hinges = points[[schema.LANDMARK_IDS.index(name) for name in schema.HINGE_IDS]]
+    if not np.isfinite(hinges).all():
+        return None
+    normal = np.cross(hinges[1] - hinges[0], hinges[2] - hinges[0])
+    normal /= np.linalg.norm(normal)
+    return hinges.mean(0) + normal * (ROOT_ABOVE_PLANE_MM / spacing)
+
+
+class Transform:
+    """Output voxel q of a crop -> source voxel A (q - c) + t + d(q), with a coarse random displacement d.
+
+    Args:
+        matrix: (3, 3) A in source voxels per output voxel.
+        centre: (3,) t, the source voxel at the crop's centre.
+        shape: of the crop.
+        knots: (3, K, K, K) displacements in source voxels on a grid that spans the crop, or None.
+    """
+
+    def __init__(
+        self, matrix: np.ndarray, centre: np.ndarray, shape: tuple[int, ...], knots: np.ndarray | None
+    ) -> None:
+        self.matrix, self.centre, self.shape, self.knots = matrix, np.asarray(centre, float), shape, knots
+        self.middle = (np.array(shape) - 1) / 2
+
+    def sample(
+        self, image: np.ndarray, labels: list[np.ndarray], fill: float | None
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """``image`` (X, Y, Z) read linearly, with ``fill`` outside (None repeats the edge); ``labels`` by nearest voxel."""
+        size = np.array(image.shape)
+        place = self._places(size)
+        source = torch.from_numpy(image.astype(np.float32))[None, None]
+        out = F.grid_sample(source, place[None], mode="bilinear", padding_mode="border", align_corners=True)[
+            0, 0
+        ].numpy()
+        if fill is not None:
+            half_voxel = torch.from_numpy(1.0 / (size[::-1] - 1)).float()
+            out[(place.abs() > 1.0 + half_voxel).any(-1).numpy()] = fill
+        picked = []
+        for label in labels:
+            source = torch.from_numpy(label.astype(np.float32))[None, None]
+            near = F.grid_sample(source, place[None], mode="nearest", padding_mode="zeros", align_corners=True)
+            picked.append(near[0, 0].numpy().astype(label.dtype))
+        return out, picked
+
+    def _places(self, size: np.ndarray) -> torch.Tensor:
+        """(*shape, 3) source places for grid_sample: x is the last axis, -1 and 1 are the outer voxels' centres."""
+        axes = [torch.arange(n, dtype=torch.float32) - float(m) for n, m in zip(self.shape, self.middle, strict=True)]
+        place = torch.empty((*self.shape, 3))
+        bend = None
+        if self.knots is not None:
+            knots = torch.from_numpy(self.knots.astype(np.float32))[None]
+            bend = F.interpolate(knots, size=self.shape, mode="trilinear", align_corners=True)[0]
+        for row in range(3):
+            a, b, c = (float(v) for v in self.matrix[row])
+            value = (a * axes[0])[:, None, None] + (b * axes[1])[None, :, None] + (c * axes[2])[None, None, :]
+            if bend is not None:
+                value = value + bend[row]
+            place[..., 2 - row] = (value + float(self.centre[row])) * (2.0 / float(size[row] - 1)) - 1.0
+        return place
+
+    def inverse(self, points: np.ndarray) -> np.ndarray:
+        """(N, 3) source voxels -> (N, 3) crop voxels; NaN stays NaN. Fixed-point iteration for the displacement."""
+        from scipy.ndimage import map_coordinates
+
+        back = np.linalg.inv(self.matrix)
+        target = np.asarray(points, float) - self.centre
+        q = target @ back.T + self.middle
+        if self.knots is None:
+            return q
+        per_voxel = (np.array(self.knots.shape[1:]) - 1) / (np.array(self.shape) - 1)
+        for _ in range(8):
+            at = (np.nan_to_num(q) * per_voxel).T
+            shift = np.stack([map_coordinates(k, at, order=1, mode="nearest") for k in self.knots], 1)
+            q = (target - shift) @ back.T + self.middle
+        return q
+
+
+def draw_transform(
+    rng: np.random.Generator,
+    config: TrainConfig,
+    centre: np.ndarray,
+    source_spacing: float,
+    spacing: float,
+    shape: tuple[int, ...],
+) -> Transform:
+    """A random pose of the crop: rotation about any axis, anisotropic scale, elastic displacement (no mirroring)."""
+    options = config.augment
+    axis = rng.normal(size=3)
+    axis /= np.linalg.norm(axis)
+    angle = np.radians(np.clip(rng.normal(0, options.rotation_deg / 2), -options.rotation_deg, options.rotation_deg))
+    scale = 1 + rng.uniform(-options.scale, options.scale) * 0.8 + rng.uniform(-0.2, 0.2, 3) * options.scale
+    matrix = _rotation(axis, angle) @ np.diag(scale) * (spacing / source_spacing)
+    knots = None
+    if options.elastic_mm > 0:
+        size = rng.uniform(0, options.elastic_mm) / source_spacing
+        knots = rng.normal(0, size, (3, *(_ELASTIC_KNOTS,) * 3))
+    return Transform(matrix, centre, shape, knots)
+
+
+class CropDataset(Dataset):
+    """Samples for student and teacher: index n of the run -> dict of arrays.
+
+    ``image`` (1, S, S, S), ``target`` (7, S/2, S/2, S/2) Gaussians, ``points`` (7, 3) in half-resolution voxels,
+    ``mask`` (7,), ``calc`` (1, S, S, S), ``calc_mask`` ().
+    """
+
+    def __init__(self, paths: list[Path], config: TrainConfig) -> None:
+        self.paths, self.config = paths, config
+
+    def __len__(self) -> int:
+        return self.config.steps * self.config.batch
+
+    def __getitem__(self, n: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng([self.config.seed, 1, n])
+        case = cache.load(self.paths[shuffled(self.config.seed, n, len(self.paths))])
+        size, spacing = self.config.crop, self.config.loss.spacing_mm
+        middle = root_centre(case.points, case.spacing)
+        if middle is None:
+            middle = (np.array(case.hu.shape) - 1) / 2
+        options = self.config.augment
+        if rng.random() < options.jitter_far_share:
+            shift = rng.normal(size=3)
+            shift *= options.jitter_far_mm * rng.random() / np.linalg.norm(shift)
+        else:
+            shift = rng.normal(0, options.jitter_near_mm, 3)
+        transform = draw_transform(rng, self.config, middle + shift / case.spacing, case.spacing, spacing, (size,) * 3)
+        fill = -1024.0 if rng.random() < 0.15 else None
+        hu, (calc,) = transform.sample(case.hu, [case.calc], fill)
+        points = transform.inverse(case.points)
+        hu = augment.apply(hu, points, spacing, options, rng)
+        return crop_sample(hu, points, calc, self.config)
+
+
+def crop_sample(hu: np.ndarray, points: np.ndarray, calc: np.ndarray, config: TrainConfig) -> dict[str, np.ndarray]:
+    """HU, points in crop voxels and calcium mask of one crop -> network input, targets and masks."""
+    inside = np.isfinite(points).all(1)
+    inside[inside] = ((points[inside] > -0.5) & (points[inside] < config.crop - 0.5)).all(1)
+    half = np.where(inside[:, None], (points - 0.5) / 2, np.nan)  # half voxel h covers the voxels 2h and 2h + 1
+    sigma = config.loss.sigma_mm / (2 * config.loss.spacing_mm)
+    return {
+        "image": intensity.normalise(hu)[None],
+        "target": heatmap.target(half, (config.crop // 2,) * 3, sigma, normalised=True),
+        "points": half.astype(np.float32),
+        "mask": inside.astype(np.float32),
+        "calc": calc.astype(np.float32)[None],
+        "calc_mask": np.float32(1.0),
+    }
+
+
+class ChestDataset(Dataset):
+    """Samples for the coarse network: ``image`` (1, X, Y, Z), ``heart`` (X, Y, Z) int64, ``root`` (1, X, Y, Z).
+
+    All samples of a step share one field of view, drawn from the seed and the step.
+    """
+
+    def __init__(self, paths: list[Path], config: TrainConfig) -> None:
+        self.paths, self.config = paths, config
+
+    def __len__(self) -> int:
+        return self.config.steps * self.config.batch
+
+    def __getitem__(self, n: int) -> dict[str, np.ndarray]:
+        step_rng = np.random.default_rng([self.config.seed, 2, n // self.config.batch])
+        shape = _COARSE_SHAPES[int(step_rng.integers(len(_COARSE_SHAPES)))]
+        rng = np.random.default_rng([self.config.seed, 3, n])
+        case = cache.load(self.paths[shuffled(self.config.seed, n, len(self.paths))])
+        size = np.array(case.hu.shape)
+        root = root_centre(case.points, case.spacing)
+        centre = (size - 1) / 2 + rng.normal(0, 4, 3)
+        if root is not None and rng.random() < 0.75:  # a field of view that holds the root, anywhere in it
+            reach = np.array(shape) * 0.5 - 3
+            centre = root + rng.uniform(-1, 1, 3) * np.minimum(reach, size / 2)
+        elif rng.random() < 0.7:  # or anywhere, so that hearts are cut and roots are missing
+            centre = rng.uniform(0, 1, 3) * size
+        transform = draw_transform(rng, self.config, centre, case.spacing, case.spacing, shape)
+        hu, (heart,) = transform.sample(case.hu, [case.heart], -1024.0)
+        points = transform.inverse(case.points)
+        hu = augment.apply(hu, points, case.spacing, self.config.augment, rng)
+        return chest_sample(hu, heart, points, case.spacing)
+
+
+def chest_sample(hu: np.ndarray, heart: np.ndarray, points: np.ndarray, spacing: float) -> dict[str, np.ndarray]:
+    """One coarse volume -> network input and targets; the root's target is empty where its centre lies outside."""
+    centre = root_centre(points, spacing)
+    shape = hu.shape
+    if centre is not None and not ((centre > -0.5) & (centre < np.array(shape) - 0.5)).all():
+        centre = None
+    return {
+        "image": intensity.normalise(hu)[None],
+        "heart": heart.astype(np.int64),
+        "root": heatmap.target([centre], shape, ROOT_SIGMA_VOXELS),
+    }
+
+
+def dataset(config: TrainConfig, paths: list[Path]) -> Dataset:
+    """The samples of a run over the cached cases ``paths``."""
+    return ChestDataset(paths, config) if config.task == "coarse" else CropDataset(paths, config)
+
+
+def shuffled(seed: int, n: int, count: int) -> int:
+    """Which of ``count`` cases sample n shows: a new permutation every epoch."""
+    order = np.random.default_rng([seed, 4, n // count]).permutation(count)
+    return int(order[n % count])
+
+
+def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Rodrigues' formula: (3, 3) rotation by ``angle`` radians about a unit axis."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -1,0 +1,267 @@
+"""One training loop for coarse, student and teacher: seeded, resumable after a kill, the same digest every time.
+
+A checkpoint is one safetensors file (weights, their moving average, the optimiser's moments; the rest as JSON in its
+header), replaced atomically. Sample n depends on the seed and n alone, so a run that was cut off ends in the same
+weights as one that was not (with one thread, as always here).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from fedkdtavi_core.errors import FedKDTAVIError, UsageError
+
+from . import cache, data, losses, networks
+from .config import TrainConfig
+
+CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+class TrainingError(FedKDTAVIError):
+    """The run cannot go on: the loss is no number any more."""
+
+    code = "training"
+
+
+def prepare_torch() -> None:
+    """One thread (several processes give more than several threads) and deterministic kernels."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then a cosine down to 1 % of ``lr``."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    share = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
+
+
+def digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes of tensors, in the order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().contiguous()
+        total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()
+
+
+class Run:
+    """State of one training run; :func:`train` drives it."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.network = networks.build(config.task, config.network, seed=config.seed)
+        if config.init is not None:
+            start, task, _ = networks.load(config.init)
+            if task != config.task or start.arguments != self.network.arguments:
+                raise UsageError(f"{config.init} holds another network than the config asks for; give a fitting one.")
+            self.network.load_state_dict(start.state_dict())
+        self.network.train()
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items() if v.is_floating_point()}
+        self.parameters = dict(self.network.named_parameters())
+        decay = [p for p in self.parameters.values() if p.ndim > 1]
+        plain = [p for p in self.parameters.values() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.lr,
+        )
+        self.step = 0
+        self.bad = 0
+        self.skipped = 0
+
+    def advance(self, batch: dict[str, torch.Tensor]) -> dict[str, float] | None:
+        """One optimiser step; the loss's parts, or None when it was refused because something was not finite."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, self.step)
+        image = batch["image"].to(memory_format=torch.channels_last_3d)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, parts = losses.total(config.task, self.network(image), batch, config.loss)
+        finite = bool(torch.isfinite(loss))
+        if finite:
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip)
+            finite = bool(torch.isfinite(norm))
+        self.step += 1
+        if not finite:
+            self.bad += 1
+            self.skipped += 1
+            if self.bad >= config.bad_steps:
+                raise TrainingError(
+                    f"The loss was not finite {self.bad} times in a row at step {self.step}; lower lr or look at the cache."
+                )
+            return None
+        self.bad = 0
+        self.optimizer.step()
+        keep = min(config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if name in self.average:
+                    self.average[name].lerp_(value, 1 - keep)
+        return {"loss": float(loss.detach()), "grad": float(norm), **parts}
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint atomically."""
+        from safetensors.torch import save_file
+
+        tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        state = {"step": self.step, "bad": self.bad, "skipped": self.skipped, "config": self.config.digest()}
+        part = path.with_suffix(".part")
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(part), {"state": json.dumps(state)})
+        part.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Continue from a checkpoint. Raises UsageError when it belongs to another configuration."""
+        from safetensors import safe_open
+
+        with safe_open(str(path), framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if state["config"] != self.config.digest():
+            raise UsageError(f"{path} was written with another configuration; give another output folder.")
+        self.step, self.bad, self.skipped = state["step"], state["bad"], state["skipped"]
+        self.network.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        for name, value in self.average.items():
+            value.copy_(tensors[f"average.{name}"])
+        for name, parameter in self.parameters.items():
+            found = {
+                key: tensors[f"optimizer.{key}.{name}"].clone(memory_format=torch.preserve_format)
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer.{key}.{name}" in tensors
+            }
+            if found:
+                for key in ("exp_avg", "exp_avg_sq"):  # in the parameter's own memory layout, as the optimiser made it
+                    found[key] = torch.empty_like(parameter).copy_(found[key])
+                self.optimizer.state[parameter] = found
+
+    def averaged(self) -> torch.nn.Module:
+        """A copy of the network with the moving average of the weights, in evaluation mode."""
+        network = networks.build(self.config.task, self.config.network)
+        network.load_state_dict(self.network.state_dict() | self.average)
+        return network.eval()
+
+
+def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
+    """Run (or go on with) one configuration in ``config.out``; returns a summary with the weights' digest.
+
+    Writes ``config.json``, ``curve.csv``, ``checkpoint.safetensors``, and at the end ``weights.safetensors`` (the
+    moving average), ``validation.csv`` and ``summary.json``.
+    """
+    prepare_torch()
+    out = config.out
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    paths = cache.files(config.cache)
+    if len(paths) <= config.held_out:
+        raise UsageError(
+            f"The cache holds {len(paths)} cases, {config.held_out} are held out: nothing is left to learn from."
+        )
+    learning, held_out = paths[: len(paths) - config.held_out], paths[len(paths) - config.held_out :]
+    run = Run(config)
+    if (out / CHECKPOINT).exists():
+        run.resume(out / CHECKPOINT)
+    with _Curve(out / "curve.csv", run.step) as curve:
+        _loop(run, learning, curve, echo)
+    network = run.averaged()
+    summary: dict[str, object] = {
+        "task": config.task,
+        "steps": run.step,
+        "skipped": run.skipped,
+        "cases": len(learning),
+        "digest": digest(network.state_dict()),
+        "config": config.digest(),
+    }
+    from . import validation
+
+    summary["validation"] = validation.validate(network, config, held_out, out / "validation.csv")
+    networks.save(network, config.task, out / WEIGHTS, summary)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def _loop(run: Run, paths: list[Path], curve: _Curve, echo: bool) -> None:
+    config = run.config
+    if run.step >= config.steps:
+        return
+    samples = range(run.step * config.batch, config.steps * config.batch)
+    loader = DataLoader(
+        data.dataset(config, paths),
+        batch_size=config.batch,
+        sampler=samples,
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+        multiprocessing_context="spawn" if config.workers else None,
+    )
+    began = saved = time.monotonic()
+    first, waited, ready = run.step, 0.0, time.monotonic()
+    for batch in loader:
+        waited += time.monotonic() - ready
+        parts = run.advance(batch)
+        if parts is not None:
+            curve.write(run.step, parts)
+        now = time.monotonic()
+        due = config.checkpoint_steps and run.step % config.checkpoint_steps == 0
+        if due or now - saved > 60 * config.checkpoint_minutes or run.step == config.steps:
+            curve.flush()
+            run.save(config.out / CHECKPOINT)
+            saved = now
+        if echo and (run.step % config.log_every == 0 or run.step == config.steps):
+            per_step = (now - began) / (run.step - first)
+            left = per_step * (config.steps - run.step)
+            words = "refused" if parts is None else " ".join(f"{k} {v:.3f}" for k, v in parts.items())
+            share = waited / (now - began)
+            print(
+                f"step {run.step}/{config.steps} {words} | {per_step:.2f} s/step, waiting {share:.0%}, "
+                f"{left / 60:.0f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
+        ready = time.monotonic()
+
+
+class _Curve:
+    """The loss of every step as CSV; rows behind the checkpoint that a run resumes from are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        kept = []
+        if path.exists():
+            with path.open(newline="") as file:
+                kept = [row for row in csv.reader(file) if row and (row[0] == "step" or int(row[0]) <= step)]
+        self.file = path.open("w", newline="")
+        self.writer = csv.writer(self.file)
+        self.writer.writerows(kept)
+        self.empty = not kept
+
+    def __enter__(self) -> _Curve:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, step: int, parts: dict[str, float]) -> None:
+        if self.empty:
+            self.writer.writerow(["step", *parts])
+            self.empty = False
+        self.writer.writerow([step, *(f"{value:.5f}" for value in parts.values())])
+
+    def flush(self) -> None:
+        self.file.flush()

@@ -1,0 +1,103 @@
+"""A quick look at a network on held-out phantoms, cropped as in training. For choosing nothing: phantom error does
+not choose a model (see ``evaluate`` for the product's way)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedkdtavi_core import heatmap, schema
+from fedkdtavi_core.volume import Grid
+
+from . import cache, data
+from .config import TrainConfig
+from .networks import LANDMARK_HEADS
+
+
+def validate(network: torch.nn.Module, config: TrainConfig, paths: list[Path], out: Path) -> dict[str, object]:
+    """One augmented sample of every held-out case; per-case rows into ``out``, medians returned.
+
+    Student and teacher: error per landmark in mm and raw confidence. Coarse: error of the root's centre in mm, and the
+    highest probability with and without a root.
+    """
+    if not paths:
+        return {}
+    held_out = config.model_copy(update={"seed": config.seed + 1_000_003, "steps": len(paths), "batch": 1})
+    samples = data.dataset(held_out, paths)
+    rows: list[dict[str, object]] = []
+    for n, _ in enumerate(paths):
+        sample = samples[n]
+        image = torch.from_numpy(sample["image"])[None].to(memory_format=torch.channels_last_3d)
+        with torch.inference_mode():
+            outputs = {name: value[0].numpy() for name, value in network(image).items()}
+        name = paths[data.shuffled(held_out.seed, n, len(paths))].stem
+        if config.task == "coarse":
+            rows.append({"case": name, **_coarse_row(sample, outputs, cache.load(paths[0]).spacing)})
+        else:
+            rows.append({"case": name, **_crop_row(sample, outputs, config)})
+    with out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return _summary(rows)
+
+
+def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig) -> dict[str, object]:
+    row: dict[str, object] = {}
+    index = 0
+    for head in LANDMARK_HEADS:
+        logits = outputs[head]
+        spacing = config.loss.spacing_mm * config.crop / logits.shape[1]
+        grid = Grid(logits.shape[1:], np.diag([spacing, spacing, spacing, 1.0]))
+        for found, label in zip(heatmap.decode(logits, grid), schema.HEADS[head], strict=True):
+            error = None
+            if sample["mask"][index]:
+                error = round(float(np.linalg.norm(found.position - sample["points"][index] * spacing)), 3)
+            row[f"{label}_mm"] = error
+            row[f"{label}_confidence"] = round(found.confidence, 4)
+            index += 1
+    predicted, truth = outputs["calc"][0] > 0, sample["calc"][0] > 0.5
+    size = int(predicted.sum() + truth.sum())
+    row["calc_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if size else None
+    return row
+
+
+def _coarse_row(sample: dict, outputs: dict[str, np.ndarray], spacing: float) -> dict[str, object]:
+    probability = 1 / (1 + np.exp(-outputs["root"][0]))
+    peak = np.array(np.unravel_index(int(probability.argmax()), probability.shape))
+    truth = sample["root"][0]
+    present = bool(truth.max() > 0)
+    error = None
+    if present:
+        centre = np.array(np.unravel_index(int(truth.argmax()), truth.shape))
+        error = round(float(np.linalg.norm(peak - centre)) * spacing, 3)
+    classes = outputs["heart"].argmax(0)
+    known = (sample["heart"] > 0) | (classes > 0)
+    agreement = round(float((classes == sample["heart"])[known].mean()), 4) if known.any() else None
+    return {
+        "root_mm": error,
+        "root_present": int(present),
+        "score": round(float(probability.max()), 4),
+        "heart": agreement,
+    }
+
+
+def _summary(rows: list[dict[str, object]]) -> dict[str, object]:
+    summary: dict[str, object] = {"cases": len(rows)}
+    for key in rows[0]:
+        values = [row[key] for row in rows if row[key] is not None and key != "case"]
+        if values:
+            summary[f"{key}_median"] = round(float(np.median(values)), 3)
+            if key.endswith("_mm"):
+                summary[f"{key}_p95"] = round(float(np.percentile(values, 95)), 3)
+    if "score" in rows[0]:
+        for present in (0, 1):
+            scores = [row["score"] for row in rows if row["root_present"] == present]
+            if scores:
+                summary[f"score_{'with' if present else 'without'}_root"] = [
+                    round(float(np.percentile(scores, q)), 3) for q in (5, 50, 95)
+                ]
+    return summary

@@ -31,6 +31,14 @@ Exit codes: 0 done; 2 wrong use, or the output cannot be written; 3 no aortic ro
 With several CTs one failure stops none of the others; the exit code is that of the first CT that failed."""
 
 
+# The parts of a run that are told apart, and which of the pipeline's stages belong to each.
+_STAGES = {
+    "coarse": ("coarse",),
+    "fine": ("fine", "decode"),
+    "measuring": ("plausibility", "calcium", "contour"),
+}
+
+
 @dataclass
 class Outcome:
     """What became of one CT."""
@@ -148,23 +156,22 @@ def annotate_one(
     Raises:
         FedKDTAVIError: with the reason; nothing was written.
     """
-    from ..labels.annotated import write_annotation
+    from ..labels.annotated import read_points, write_annotation
     from ..labels.case import check_output, output_folder
-    from ..labels.markups import read_landmarks
-    from ..labels.record import volume_digest
     from ..labels.tables import write_measurements
     from ..measurements import measure
     from ..pipeline import annotate
     from ..readers import read_volume
 
     check_output(target, force=args.force)
-    points = None if args.points is None else read_landmarks(args.points)
+    points = None if args.points is None else read_points(args.points)
     with clock("reading"):
         volume = read_volume(path, series=args.series, phase=args.phase, progress=progress.part(0.0, 0.25))
     with clock("networks"):
         annotation = annotate(
             volume, bundle, device=args.device, points=points and points.landmarks, progress=progress.part(0.25, 0.8)
         )
+    clock.split("networks", _STAGES, annotation.provenance.get("timings", {}))
     progress.step(0.8, "Measuring")
     with clock("measuring"):
         measurements = measure(volume, annotation)
@@ -173,9 +180,7 @@ def annotate_one(
     progress.step(0.85, "Writing")
     with output_folder(target, force=args.force) as folder:
         with clock("writing"):
-            source = {"path": str(path.resolve()), "sha256": volume_digest(volume)}
-            source |= {key: volume.info.get(key) for key in ("format", "series", "phase")}
-            source |= {"chosen_series": args.series, "chosen_phase": args.phase}
+            source = {"path": str(path.resolve()), "chosen_series": args.series, "chosen_phase": args.phase}
             write_annotation(folder, annotation, volume.grid, source)
             write_measurements(folder, measurements)
         if not args.no_report:

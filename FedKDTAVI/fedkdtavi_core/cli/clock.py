@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -26,13 +26,15 @@ class Clock:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def split(self, name: str, parts: dict[str, float]) -> None:
-        """Replace ``name`` by its parts, what is left over staying under ``name``."""
-        rest = self.seconds.pop(name, 0.0) - sum(parts.values())
-        order = list(self.seconds.items())
-        self.seconds = {}
-        for key, value in [*parts.items(), (name, max(rest, 0.0)), *order]:
-            self.seconds[key] = self.seconds.get(key, 0.0) + value
+    def split(self, name: str, parts: Mapping[str, Collection[str]], stages: Mapping[str, float]) -> None:
+        """Replace ``name`` by ``parts``, each the sum of some of its ``stages``; what no part claims stays ``name``."""
+        rest = self.seconds.pop(name, 0.0)
+        for part, names in parts.items():
+            taken = sum(float(stages.get(stage, 0.0)) for stage in names)
+            self.seconds[part] = self.seconds.get(part, 0.0) + taken
+            rest -= taken
+        if rest > 0.001:
+            self.seconds[name] = rest
 
     def rounded(self) -> dict[str, float]:
         """Seconds by name, to a millisecond."""

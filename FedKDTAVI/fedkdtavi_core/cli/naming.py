@@ -23,7 +23,8 @@ def expand(arguments: Sequence[str]) -> list[Path]:
     """
     paths: list[Path] = []
     for argument in arguments:
-        found = sorted(glob.glob(argument)) if any(c in argument for c in "*?[") and not Path(argument).exists() else []  # noqa: PTH207 - a pattern may be absolute
+        is_pattern = any(c in argument for c in "*?[") and not Path(argument).exists()
+        found = sorted(glob.glob(argument)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute pattern
         paths += [Path(name) for name in found or [argument]]
     seen: dict[Path, Path] = {}
     for path in paths:
@@ -38,18 +39,14 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
     """A folder name for each CT: its file name without ending.
 
     CTs of the same name get the names of the folders above in front (``a/ct.nii.gz``, ``b/ct.nii.gz`` -> ``a-ct``,
-    ``b-ct``), as many as it takes; upper and lower case count as the same, as on Windows and macOS.
+    ``b-ct``), as many as it takes, and numbers where that does not help; upper and lower case count as the same, as on Windows.
     """
     parts = [path.resolve().parts for path in paths]
-    depth = [1] * len(paths)
-    while True:
-        names = [_name(p, d) for p, d in zip(parts, depth, strict=True)]
-        lowered = [name.casefold() for name in names]
-        again = [i for i, name in enumerate(lowered) if lowered.count(name) > 1 and depth[i] < len(parts[i])]
-        if not again:
-            break
-        for i in again:
-            depth[i] += 1
+    stems = [_name(p, 1).casefold() for p in parts]
+    names = []
+    for own, stem in zip(parts, stems, strict=True):
+        namesakes = [p for p, other in zip(parts, stems, strict=True) if other == stem]
+        names.append(_name(own, _depth(namesakes)))
     taken: set[str] = set()
     for i, name in enumerate(names):
         number, unique = 2, name
@@ -58,6 +55,16 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
         taken.add(unique.casefold())
         names[i] = unique
     return names
+
+
+def _depth(namesakes: Sequence[Sequence[str]]) -> int:
+    """How many parts of the paths tell their folders apart; two files in one folder stay namesakes."""
+
+    def folders(depth: int) -> int:
+        return len({tuple(part.casefold() for part in p[-depth:-1]) for p in namesakes})
+
+    deepest = max(len(p) for p in namesakes)
+    return next(depth for depth in range(1, deepest + 1) if folders(depth) == folders(deepest))
 
 
 def _name(parts: Sequence[str], depth: int) -> str:

@@ -18,7 +18,7 @@ from ..annotation import Annotation, Landmark, Status
 from ..errors import InputError
 from ..volume import Grid
 from .jsonfile import read_json, write_json
-from .markups import read_contour, read_landmarks, write_contour, write_landmarks
+from .markups import LandmarkFile, read_contour, read_landmarks, write_contour, write_landmarks
 from .record import now
 from .segmentation import read_segment, write_segment
 
@@ -53,7 +53,7 @@ def write_annotation(folder: Path, annotation: Annotation, grid: Grid, source: d
         folder: an existing folder, see :func:`~.case.output_folder`.
         annotation: positions in RAS mm, mask on ``grid``.
         grid: the CT's own grid.
-        source: what the CT was, JSON-able: ``path``, ``series``, ``phase``, ``sha256``.
+        source: where the CT can be found again, JSON-able; added to what the annotation's provenance says of it.
     """
     write_landmarks(folder / LANDMARKS, annotation.landmarks)
     write_segment(folder / CALCIFICATION, annotation.calcification, grid, status=annotation.calcification_status)
@@ -63,8 +63,8 @@ def write_annotation(folder: Path, annotation: Annotation, grid: Grid, source: d
         "program": {"name": "fedkdtavi", "version": __version__},
         "schema_version": schema.SCHEMA_VERSION,
         "written": now(),
-        "ct": source,
         **annotation.provenance,
+        "ct": {**annotation.provenance.get("ct", {}), **source},
         "landmarks": {i: _kept(landmark) for i, landmark in annotation.landmarks.items()},
         "calcification_sha256": _mask_digest(annotation.calcification),
         "annulus_contour_ras_mm": annotation.annulus_contour,
@@ -121,6 +121,23 @@ def read_annotation(folder: Path, grid: Grid) -> AnnotatedCT:
     warnings = provenance.get("warnings")
     result.annotation.warnings = [str(w) for w in warnings] if isinstance(warnings, list) else []
     return result
+
+
+def read_points(path: Path) -> LandmarkFile:
+    """Landmarks that a person has set, to annotate with: :func:`~.markups.read_landmarks`, and two things more.
+
+    Where the prediction lies beside the file (``provenance.json``), a point that was moved in Slicer counts as
+    corrected. A note says which points nobody has reviewed.
+    """
+    found = read_landmarks(path)
+    if (Path(path).parent / PROVENANCE).is_file():
+        before = read_provenance(Path(path).parent).get("landmarks")
+        before = before if isinstance(before, dict) else {}
+        found.landmarks = {i: _compared(landmark, before.get(i))[0] for i, landmark in found.landmarks.items()}
+    left = [schema.by_id(i).name for i, landmark in found.landmarks.items() if landmark.status is Status.PREDICTED]
+    if left:
+        found.notes.append(f"{Path(path).name}: nobody has reviewed {', '.join(left)}; predicted anew.")
+    return found
 
 
 def _kept(landmark: Landmark) -> dict[str, Any]:

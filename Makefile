@@ -18,7 +18,7 @@ TORCH ?= 1
 
 comma := ,
 python := $(VENV)/bin/python
-install := $(python) -m pip --quiet --disable-pip-version-check install
+install := $(python) -m pip install -qq --disable-pip-version-check
 torch := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 extras := $(if $(filter 0,$(TORCH)),test$(comma)slicer,train$(comma)test$(comma)slicer)
 

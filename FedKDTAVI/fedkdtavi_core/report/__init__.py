@@ -26,6 +26,7 @@ def draw(volume: Volume, annotation: Annotation, measurements: Measurements, pat
 
     from . import style
     from .page import compose
+    from .sheet import families
 
-    with matplotlib.rc_context(style.SETTINGS):
+    with matplotlib.rc_context({**style.SETTINGS, "font.family": families()}):
         compose(volume, annotation, measurements).save(path)

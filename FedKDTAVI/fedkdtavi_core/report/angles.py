@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..measurements.carm import REACH_CRANIAL_CAUDAL_DEG, REACH_LAO_RAO_DEG, carm_views
+from ..measurements.carm import REACH_CRANIAL_CAUDAL_DEG, REACH_LAO_RAO_DEG
 from . import style
 from .panel import CAPTION_SPACE, TITLE_SPACE, Panel
 from .sheet import Sheet, line_height
@@ -25,10 +25,10 @@ OUT_OF_REACH = "#e9edf1"
 def draw_angles(sheet: Sheet, x: float, y: float, side: float, root: Root) -> None:
     """The curve of perpendicular views in a square at (x, y) inches; grey is out of a usual C-arm's reach."""
     title = "C-arm angles"
-    if root.plane is None:
+    views = root.measurements.carm
+    if views is None:
         Panel(sheet, x, y, side, title, label="carm").message(f"No C-arm angles: {root.reason}.")
         return
-    views = carm_views(root.plane)
     sheet.text(x, y + 0.17, title, size=style.HEADING, fontweight="bold")
     top = y + TITLE_SPACE + 0.13
     named = (("Three-cusp", views.three_cusp, THREE_CUSP), ("Cusp overlap", views.cusp_overlap, CUSP_OVERLAP))

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
 from .. import schema
 from . import style
+from .notices import sentence
 from .panel import Panel
 from .root import ANNULUS_WIDTH, Root, landmark_color
-from .view import across
+from .view import View, across
 
 # From the outflow tract to above the leaflets' tips, in mm from the annulus plane.
 SLAB = (-6.0, 18.0)
 OVERLAY = (1.0, 0.62, 0.10)
 
 
-def draw_calcium(panel: Panel, root: Root, rows: Sequence[Mapping[str, Any]]) -> None:
+def draw_calcium(panel: Panel, root: Root) -> None:
     """Maximum intensity over the slab, the counted calcium in colour, each cusp's sector with its volume."""
-    by_id = {row["id"]: row for row in rows if row["group"] == "calcium"}
-    total = by_id.get("calcium_total") or next(iter(by_id.values()), None)
+    volumes, rule = root.measurements.calcium, root.measurements.calcium_rule
+    if volumes is None:
+        panel.caption(f"Calcium not measured: {rule}.", color=style.CAUTION.ink)
+    else:
+        panel.caption(f"{volumes.total:.0f} mm³ in all, by volume, no Agatston score.", f"{sentence(rule)}")
     if root.plane is None:
         panel.message(f"No slab through the root: {root.reason}.")
-    else:
-        # The view's third axis points to the ventricle, so heights change sign.
-        view = across(root.plane.normal, root.axis, ANNULUS_WIDTH + 4)
-        low, high = -SLAB[1], -SLAB[0]
-        panel.picture(view.slab(root.volume, low, high), view, style.CALCIUM)
-        mask = root.annotation.calcification
-        if mask is not None:
-            seen = view.slab_mask(mask, root.volume.affine, low, high)
-            _overlay(panel, seen, view.extent)
-        _sectors(panel, root, view, by_id if mask is not None else {})
-    panel.caption(*_words(root, total))
+        return
+    # The view's third axis points to the ventricle, so heights change sign.
+    view = across(root.plane.normal, root.axis, ANNULUS_WIDTH + 4)
+    low, high = -SLAB[1], -SLAB[0]
+    panel.picture(view.slab(root.volume, low, high), view, style.CALCIUM)
+    if volumes is not None and root.annotation.calcification is not None:
+        _overlay(panel, view.slab_mask(root.annotation.calcification, root.volume.affine, low, high), view.extent)
+    _sectors(panel, root, view, (None, None, None) if volumes is None else volumes.cusps)
 
 
 def _overlay(panel: Panel, seen: np.ndarray, extent: tuple[float, float, float, float]) -> None:
@@ -47,7 +45,7 @@ def _overlay(panel: Panel, seen: np.ndarray, extent: tuple[float, float, float, 
     panel.axes.contour(x, x, seen.astype(np.float32), levels=[0.5], colors=[OVERLAY], linewidths=0.9)
 
 
-def _sectors(panel: Panel, root: Root, view: Any, by_id: Mapping[str, Mapping[str, Any]]) -> None:
+def _sectors(panel: Panel, root: Root, view: View, cusps: tuple[float | None, ...]) -> None:
     """Borders half-way between neighbouring hinge points, and the cusps' names with their volumes."""
     plane = root.plane
     angles = plane.angle(plane.hinges)
@@ -58,18 +56,8 @@ def _sectors(panel: Panel, root: Root, view: Any, by_id: Mapping[str, Mapping[st
         along = np.cos(border) * plane.u + np.sin(border) * plane.v
         ends = view.project(np.array([root.axis + 3 * along, root.axis + (plane.radius + 9) * along]))
         panel.line(ends, style.FAINT_ON_DARK, 0.9, (0, (3, 3)))
-    for label_id, hinge in zip(schema.HINGE_IDS, plane.hinges, strict=True):
+    for label_id, hinge, volume in zip(schema.HINGE_IDS, plane.hinges, cusps, strict=True):
         name = schema.by_id(label_id).name
-        row = by_id.get(f"calcium_{name.lower()}")
-        words = name if row is None or row["value"] is None else f"{name}  {row['value']:.0f} mm³"
         outwards = view.project(hinge) / np.linalg.norm(view.project(hinge))
+        words = name if volume is None else f"{name}  {volume:.0f} mm³"
         panel.name(outwards * min(plane.radius + 4, reach - 8), words, landmark_color(label_id), towards=outwards)
-
-
-def _words(root: Root, total: Mapping[str, Any] | None) -> list[str]:
-    """Volume in all and the rule, or why there is none."""
-    if root.annotation.calcification is None:
-        return [(total or {}).get("reason") or "Calcification was not assessed."]
-    if total is None or total["value"] is None:
-        return [(total or {}).get("reason") or "Calcium volume is not measurable."]
-    return [f"{total['value']:.0f} mm³ in all. {total['definition']}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..annotation import Annotation
 from ..volume import Volume
@@ -17,6 +17,9 @@ from .root import Root, draw_annulus, draw_ostium, draw_septum
 from .sheet import Sheet, line_height
 from .table import confidence_height, draw_confidence, draw_table
 
+if TYPE_CHECKING:
+    from ..measurements import Measurements
+
 NOT_FOR_CLINICAL_USE = "Trained on synthetic phantoms; not for clinical use"
 GAP = 0.2
 PICTURES = 10.75  # inches for three columns of pictures
@@ -24,17 +27,15 @@ FOOT = 0.34
 MOST_NOTICE_LINES = 7
 
 
-def compose(volume: Volume, annotation: Annotation, measurements: Any) -> Sheet:
+def compose(volume: Volume, annotation: Annotation, measurements: Measurements) -> Sheet:
     """The drawn page. See :func:`fedkdtavi_core.report.draw`."""
     sheet = Sheet()
-    rows = [dict(row) for row in measurements.rows()]
-    suitability = str(measurements.suitability_line)
-    y = _header(sheet, volume, annotation, notices(annotation, rows), suitability)
+    y = _header(sheet, volume, notices(annotation, measurements))
     bottom = sheet.height - FOOT - 0.08
     column = (PICTURES - 2 * GAP) / 3
     frame = TITLE_SPACE + CAPTION_SPACE
     side = min(column, (bottom - y) / 2 - frame - 0.04)
-    root = Root.of(volume, annotation)
+    root = Root.of(volume, annotation, measurements)
 
     def place(index: int) -> tuple[float, float]:
         line, position = divmod(index, 3)
@@ -47,22 +48,22 @@ def compose(volume: Volume, annotation: Annotation, measurements: Any) -> Sheet:
     draw_ostium(panel(1, "Left main ostium", "ostium_lca"), root, "ostium_lca")
     draw_ostium(panel(2, "Right coronary ostium", "ostium_rca"), root, "ostium_rca")
     draw_septum(panel(3, "Membranous septum", "septum"), root)
-    draw_calcium(panel(4, "Valve calcium", "calcium"), root, rows)
+    draw_calcium(panel(4, "Valve calcium", "calcium"), root)
     draw_angles(sheet, *place(5), side, root)
 
     left = style.MARGIN + PICTURES + 0.3
     width = sheet.width - style.MARGIN - left
-    lower = bottom - confidence_height()
-    end = draw_table(sheet, left, y, width, lower - 0.2, rows)
+    lower = bottom - confidence_height() - 0.1
+    end = draw_table(sheet, left, y, width, lower - 0.2, measurements.rows())
     draw_confidence(sheet, left, min(end + 0.3, lower), width, annotation)
     _footer(sheet, annotation)
     return sheet
 
 
-def _header(sheet: Sheet, volume: Volume, annotation: Annotation, found: Sequence[Notice], suitability: str) -> float:
+def _header(sheet: Sheet, volume: Volume, found: Sequence[Notice]) -> float:
     """Warnings, then the name of the case; returns where the pictures may begin."""
     x, width = style.MARGIN, sheet.width - 2 * style.MARGIN
-    y = _notices(sheet, x, 0.2, width, found, suitability) + 0.42
+    y = _notices(sheet, x, 0.2, width, found) + 0.42
     badge = NOT_FOR_CLINICAL_USE
     room = width - sheet.measure(badge, style.HEADING, "bold") - 0.4
     name = sheet.fit(case_name(volume), min(room, 0.5 * width), style.TITLE, "bold")
@@ -75,14 +76,14 @@ def _header(sheet: Sheet, volume: Volume, annotation: Annotation, found: Sequenc
     return y + 0.25
 
 
-def _notices(sheet: Sheet, x: float, y: float, width: float, found: Sequence[Notice], suitability: str) -> float:
+def _notices(sheet: Sheet, x: float, y: float, width: float, found: Sequence[Notice]) -> float:
     """The box of warnings; returns its lower edge. What does not fit is counted, never dropped silently."""
     size, step = style.BODY + 0.6, line_height(style.BODY + 0.6)
-    blocks = [sheet.wrap(f"▲  {notice.words}", width - 0.5, size, "bold") for notice in found]
-    if suitability:
-        blocks.append(sheet.wrap(suitability, width - 0.5, size))
-    tones = [*(notice.tone for notice in found), *([style.CAUTION if found else style.GOOD] if suitability else [])]
-    lines = [(line, tone) for block, tone in zip(blocks, tones, strict=True) for line in block]
+    lines = [
+        (line, notice.tone)
+        for notice in found
+        for line in sheet.wrap(notice.words, width - 0.5, size, _weight(notice.tone))
+    ]
     if len(lines) > MOST_NOTICE_LINES:
         more = f"… and {len(lines) - MOST_NOTICE_LINES + 1} more lines, in measurements.json and landmarks.mrk.json."
         lines = [*lines[: MOST_NOTICE_LINES - 1], (more, style.STOP)]
@@ -91,10 +92,13 @@ def _notices(sheet: Sheet, x: float, y: float, width: float, found: Sequence[Not
     sheet.box(x, y, width, height, paper)
     baseline = y + 0.08 + step * 0.72
     for line, tone in lines:
-        bold = "bold" if tone is style.STOP else "normal"
-        sheet.text(x + 0.22, baseline, line, size=size, color=tone.ink, fontweight=bold)
+        sheet.text(x + 0.22, baseline, line, size=size, color=tone.ink, fontweight=_weight(tone))
         baseline += step
     return y + height
+
+
+def _weight(tone: style.Tone) -> str:
+    return "bold" if tone is style.STOP else "normal"
 
 
 def case_name(volume: Volume) -> str:

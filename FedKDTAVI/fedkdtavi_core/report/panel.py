@@ -40,8 +40,8 @@ class Panel:
     def caption(self, *lines: str, color: str = style.MUTED) -> None:
         """Up to two lines under the picture."""
         y = self.y + TITLE_SPACE + self.side + 0.15
-        wrapped = [part for line in lines for part in self.sheet.wrap(line, self.side, style.TINY)]
-        for line in wrapped[:2]:
+        wrapped = [self.sheet.wrap(line, self.side, style.TINY, most=2 if len(lines) == 1 else 1) for line in lines]
+        for line in sum(wrapped, []):
             self.sheet.text(self.x, y, line, size=style.TINY, color=color)
             y += line_height(style.TINY)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import schema
 from ..annotation import Annotation
-from ..measurements.curve import MIN_DENSE_POINTS, measure_curve
-from ..measurements.plane import AnnulusPlane, NotMeasurable, annulus_plane
+from ..measurements import AnnulusPlane, Measurements, landmark_points
+from ..measurements.curve import MIN_DENSE_POINTS
 from ..volume import Volume
 from . import style
 from .panel import Panel
@@ -27,31 +27,35 @@ class Root:
     """What the pictures are made from.
 
     Attributes:
-        plane: the annulus plane, or None with ``reason``.
+        points: landmark id -> (3,) RAS mm or None.
+        plane: the annulus plane, or None; ``reason`` then says why.
         axis: (3,) RAS mm, where the root's axis passes the plane.
         middle: (3,) RAS mm of all that was found, for a picture without a plane; None when nothing was.
     """
 
     volume: Volume
     annotation: Annotation
+    measurements: Measurements
+    points: dict[str, np.ndarray | None]
     plane: AnnulusPlane | None
-    reason: str
     axis: np.ndarray | None
     middle: np.ndarray | None
 
     @classmethod
-    def of(cls, volume: Volume, annotation: Annotation) -> Root:
-        """Find the plane, or the reason why there is none."""
-        points = {i: annotation.point(i) for i in schema.LANDMARK_IDS}
-        found = [p for p in points.values() if p is not None]
+    def of(cls, volume: Volume, annotation: Annotation, measurements: Measurements) -> Root:
+        """Collect them."""
+        points, plane = landmark_points(annotation), measurements.plane
+        found = [point for point in points.values() if point is not None]
         middle = np.mean(found, axis=0) if found else None
-        try:
-            plane = annulus_plane(points)
-        except NotMeasurable as error:
-            return cls(volume, annotation, None, str(error), None, middle)
-        # A flat triangle has its circle's centre far outside; its own middle then shows more.
-        axis = plane.centre if plane.radius < 25 else plane.hinges.mean(axis=0)
-        return cls(volume, annotation, plane, "", axis, middle)
+        axis = None
+        if plane is not None:  # a flat triangle has its circle's centre far outside; its own middle then shows more
+            axis = plane.centre if plane.radius < 25 else plane.hinges.mean(axis=0)
+        return cls(volume, annotation, measurements, points, plane, axis, middle)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no annulus plane, to be put behind a colon."""
+        return self.measurements.plane_reason.removeprefix("no annulus plane: ")
 
     def inside(self, point: np.ndarray | None) -> bool:
         """Does the point lie in the CT?"""
@@ -70,27 +74,35 @@ def draw_annulus(panel: Panel, root: Root) -> None:
         return
     view = across(root.plane.normal, root.axis, ANNULUS_WIDTH)
     panel.picture(view.sample(root.volume), view, style.ANGIO)
-    contour = root.annotation.annulus_contour
+    contour = root.measurements.contour
     middle = np.zeros(2)
-    if contour is not None:
-        outline = _dense(view.project(contour))
-        middle = view.project(measure_curve(contour, root.plane.normal).centroid)
+    if contour.size is not None:
+        outline = _dense(view.project(contour.points))
+        middle = view.project(contour.size.centroid)
         panel.line(np.vstack([outline, outline[:1]]), landmark_color("annulus_contour"), 1.6)
     for label_id in schema.HINGE_IDS:
-        panel.mark(view.project(root.annotation.point(label_id)), landmark_color(label_id))
+        panel.mark(view.project(root.points[label_id]), landmark_color(label_id))
     for label_id in schema.HINGE_IDS:
-        point = view.project(root.annotation.point(label_id))
+        point = view.project(root.points[label_id])
         panel.name(point, schema.by_id(label_id).name, landmark_color(label_id), towards=point - middle)
-    if contour is None:
-        panel.caption("Plane through the hinge points. No contour: the lumen's edge could not be followed.")
+    if contour.size is None:
+        panel.caption(f"Plane through the hinge points. Contour {contour.reason}.", color=style.CAUTION.ink)
         return
-    for word, pick, color in (("max", np.argmax, style.HEIGHT_LINE), ("min", np.argmin, style.SECOND_LINE)):
+    diameters = (
+        ("max", np.argmax, contour.size.d_max, style.HEIGHT_LINE),
+        ("min", np.argmin, contour.size.d_min, style.SECOND_LINE),
+    )
+    for word, pick, diameter, color in diameters:
         start, end = _chord(outline, middle, pick)
         panel.line([start, end], color, 1.2)
         across_line = np.array([end[1] - start[1], start[0] - end[0]])
-        panel.name(middle + 0.55 * (end - middle), f"{word} {np.linalg.norm(end - start):.1f}", color,
+        panel.name(middle + 0.55 * (end - middle), f"{word} {diameter:.1f}", color,
                    towards=across_line, size=style.SMALL)  # fmt: skip
-    panel.caption("Oblique plane through the three hinge points, seen from the ventricle. Diameters in mm.")
+    area, perimeter = contour.size.area, contour.size.perimeter
+    panel.caption(
+        f"Area {area:.0f} mm², perimeter {perimeter:.1f} mm, contour {contour.source}.",
+        "Plane through the hinge points, seen from the ventricle.",
+    )
 
 
 def _dense(outline: np.ndarray) -> np.ndarray:
@@ -119,7 +131,7 @@ def _chord(outline: np.ndarray, centroid: np.ndarray, pick: Callable[[np.ndarray
 
 def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
     """The plane that holds the root's axis and an ostium, with its height over the annulus plane."""
-    point, name = root.annotation.point(label_id), schema.by_id(label_id).name
+    point, name = root.points[label_id], schema.by_id(label_id).name
     if point is None:
         panel.message(f"{name} ostium not found. {_why(root.annotation, label_id)}".strip())
         return
@@ -139,14 +151,14 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
 
 def draw_septum(panel: Panel, root: Root) -> None:
     """The plane through the root's axis and the membranous septum; without it, through where it is to be looked for."""
-    found = [i for i in schema.HEADS["ms"] if root.annotation.point(i) is not None]
+    found = [i for i in schema.HEADS["ms"] if root.points[i] is not None]
     if root.plane is None:
         panel.message(f"No view along the root's axis: {root.reason}.")
         return
     if found:
-        towards = np.mean([root.annotation.point(i) for i in found], axis=0)
+        towards = np.mean([root.points[i] for i in found], axis=0)
     else:  # the membranous septum lies below the commissure of right and non-coronary cusp
-        towards = (root.annotation.point("hinge_rcc") + root.annotation.point("hinge_ncc")) / 2
+        towards = (root.points["hinge_rcc"] + root.points["hinge_ncc"]) / 2
     view = _lengthwise(root, towards)
     panel.picture(view.sample(root.volume), view, style.ANGIO)
     _plane_line(panel, view, root)
@@ -156,7 +168,7 @@ def draw_septum(panel: Panel, root: Root) -> None:
             color=style.CAUTION.ink,
         )
         return
-    ends = [view.project(root.annotation.point(i)) for i in found]
+    ends = [view.project(root.points[i]) for i in found]
     if len(ends) == 2:
         panel.line(ends, landmark_color("ms_lower"), 2.2)
     for label_id in found:
@@ -173,7 +185,7 @@ def _axial_instead(panel: Panel, root: Root) -> None:
     view = View(root.middle, LEFT, ANTERIOR, LENGTHWISE_WIDTH)
     panel.picture(view.sample(root.volume), view, style.ANGIO)
     for label_id in schema.LANDMARK_IDS:
-        point = root.annotation.point(label_id)
+        point = root.points[label_id]
         if point is not None:
             flat = view.project(point)
             panel.mark(flat, landmark_color(label_id), filled=abs((point - root.middle)[2]) < 2)
@@ -196,7 +208,7 @@ def _plane_line(panel: Panel, view: View, root: Root) -> None:
 
 def _height(panel: Panel, view: View, root: Root, label_id: str, name: str) -> None:
     """A landmark, its distance from the plane as a measuring line, and both in words."""
-    point = root.annotation.point(label_id)
+    point = root.points[label_id]
     x, y = view.project(point)
     height = float(root.plane.height(point))
     # A ring says: this point lies beside the picture's plane (the two septum points seldom share one with the axis).

@@ -16,10 +16,14 @@ BAND_ODD = "#f5f7f9"
 
 TITLE, HEADING, BODY, SMALL, TINY = 17.0, 10.0, 8.6, 7.6, 6.8
 
+FONT = "DejaVu Sans"  # comes with matplotlib: the page is the same everywhere
+FURTHER_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC",
+    "Hiragino Sans", "Arial Unicode MS", "WenQuanYi Zen Hei", "Noto Sans Devanagari", "Noto Sans Thai",
+)  # fmt: skip
+
 # The settings matplotlib reads while the page is made. A "$" in a file name is a dollar sign, not mathematics.
 SETTINGS = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the page is the same everywhere
     "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": RULE,

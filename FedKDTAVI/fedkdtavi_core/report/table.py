@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import schema
 from ..annotation import Annotation, Status
 from . import style
+from .notices import sentence
 
 if TYPE_CHECKING:
     from .sheet import Sheet
 
-GROUPS = {"annulus": "Annulus", "coronary": "Coronary ostia", "septum": "Membranous septum", "calcium": "Valve calcium",
-          "carm": "C-arm"}  # fmt: skip
+# The suitability line heads the page and the angles stand in the C-arm picture: the table does not repeat them.
+GROUPS = {
+    "annulus": "Annulus",
+    "coronary": "Coronary ostia",
+    "septum": "Membranous septum",
+    "calcium": "Valve calcium",
+}
 UNITS = {"mm2": "mm²", "mm3": "mm³", "deg": "°"}
 VALUE_AT, NORMAL_AT = 0.58, 0.68  # share of the width: where values end and normal ranges begin
 CONFIDENCE_ROW = 0.215
@@ -25,72 +31,99 @@ def draw_table(
     sheet: Sheet, x: float, y: float, width: float, bottom: float, rows: Sequence[Mapping[str, Any]]
 ) -> float:
     """Rows of numbers from ``y`` down, at most to ``bottom``; returns where they end. All in inches."""
-    grouped = {g: [row for row in rows if row["group"] == g and not row["id"].startswith(_ANGLES)] for g in GROUPS}
-    grouped = {group: members for group, members in grouped.items() if members}
-    lines = sum(len(members) for members in grouped.values()) + 1.25 * len(grouped)
-    height = min(max((bottom - y - 0.25) / max(lines, 1), 0.12), 0.225)
+    grouped = {group: list(_merged(row for row in rows if row["group"] == group)) for group in GROUPS}
+    lines = sum(1 if value else 3 for members in grouped.values() for _, value, _ in members) + 1.3 * len(grouped)
+    height = min(max((bottom - y - 0.25) / lines, 0.12), 0.225)
     size = min(style.BODY, height * 72 / 1.55)
     small = size * 0.88
     y += 0.17
     sheet.text(x, y, "Measurements", size=style.HEADING, fontweight="bold")
     sheet.text(x + width * NORMAL_AT, y, "normal or reference", size=style.TINY, color=style.MUTED)
-    y += 0.08
+    y += 0.06
     for group, members in grouped.items():
-        y += height * 1.1
+        y += height * 1.15
         heading = {"size": small * 0.92, "color": style.ACCENT, "fontweight": "bold"}
         sheet.text(x, y - height * 0.25, GROUPS[group].upper(), **heading)
         sheet.rule(x, y - height * 0.02, width)
-        for row in members:
+        for names, value, row in members:
             y += height
-            _row(sheet, x, y - height * 0.25, width, row, size, small)
+            if value:
+                _number(sheet, x, y - height * 0.25, width, names, value, row, size, small)
+                continue
+            sheet.text(x, y - height * 0.25, sheet.fit(names, width, size), size=size, color=style.MUTED)
+            for line in sheet.wrap(row["reason"], width - 0.15, small, most=2):
+                y += height * 0.9
+                sheet.text(x + 0.15, y - height * 0.25, line, size=small, color=style.CAUTION.ink, fontstyle="italic")
         y += height * 0.15
     return y
 
 
-# The angles stand in the C-arm picture; the table would only repeat them.
-_ANGLES = ("three_cusp", "cusp_overlap")
+def _merged(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, str] | None, Mapping[str, Any]]]:
+    """(names, value, row); neighbours that cannot be measured come as one, with all their reasons."""
+    waiting: list[Mapping[str, Any]] = []
+    for row in [*rows, None]:
+        if waiting and (row is None or row["value"] is not None):
+            names = [short_name(one) for one in waiting]
+            reasons = "; ".join(dict.fromkeys(one["reason"].removeprefix("not measurable: ") for one in waiting))
+            merged = {**waiting[0], "reason": sentence(f"not measurable: {reasons}")}
+            yield ", ".join([names[0], *(_lowered(name) for name in names[1:])]), None, merged
+            waiting = []
+        if row is not None and row["value"] is None:
+            waiting.append(row)
+        elif row is not None:
+            yield short_name(row), format_value(row), row
 
 
-def _row(sheet: Sheet, x: float, y: float, width: float, row: Mapping[str, Any], size: float, small: float) -> None:
-    warned = bool(row.get("warning"))
-    value = format_value(row)
-    sheet.text(x, y, sheet.fit(short_name(row), width * (VALUE_AT - 0.13), size), size=size)
-    if value is None:
-        reason = sheet.fit(f"not measurable: {row.get('reason') or 'see above'}", width * (1 - VALUE_AT + 0.13), small)
-        sheet.text(x + width * (VALUE_AT - 0.13), y, reason, size=small, color=style.CAUTION.ink, fontstyle="italic")
-        return
-    number, unit = value
-    color = style.STOP.ink if warned else style.INK
-    marked = f"▲ {number}" if warned else number
+def _lowered(name: str) -> str:
+    """In the middle of a list; abbreviations stay as they are."""
+    return name if name[:2].isupper() else name[:1].lower() + name[1:]
+
+
+def _number(
+    sheet: Sheet,
+    x: float,
+    y: float,
+    width: float,
+    name: str,
+    value: tuple[str, str],
+    row: Mapping[str, Any],
+    size: float,
+    small: float,
+) -> None:
+    room = width * (VALUE_AT - 0.13)
+    name_size = size if sheet.measure(name, size) <= room else small
+    sheet.text(x, y, sheet.fit(name, room, name_size), size=name_size)
+    color = style.STOP.ink if row["warning"] else style.INK
+    marked = f"▲ {value[0]}" if row["warning"] else value[0]
     sheet.text(x + width * VALUE_AT, y, marked, size=size, color=color, fontweight="bold", ha="right")
-    sheet.text(x + width * (VALUE_AT + 0.015), y, unit, size=small, color=style.MUTED)
-    normal = sheet.fit(short_normal(row.get("normal") or ""), width * (1 - NORMAL_AT), small)
-    sheet.text(x + width * NORMAL_AT, y, normal, size=small, color=style.MUTED)
+    sheet.text(x + width * (VALUE_AT + 0.015), y, value[1], size=small, color=style.MUTED)
+    normal, room = short_normal(row["normal"]), width * (1 - NORMAL_AT)
+    small = small if sheet.measure(normal, small) <= room else 0.88 * small
+    sheet.text(x + width * NORMAL_AT, y, sheet.fit(normal, room, small), size=small, color=style.MUTED)
 
 
-def format_value(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Number and unit as they are printed, or None when there is no value."""
-    value, unit = row["value"], row["unit"]
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value, UNITS.get(unit, unit)
+def format_value(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Number and unit as they are printed."""
+    unit = row["unit"]
     digits = {"": 2, "mm": 1, "deg": 0}.get(unit, 0)
-    return f"{value:.{digits}f}".replace("-", "−"), UNITS.get(unit, unit)
+    number = f"{row['value']:.{digits}f}"
+    number = number if float(number) else number.lstrip("-")  # no "-0"
+    return number.replace("-", "−"), UNITS.get(unit, unit)
 
 
 def short_name(row: Mapping[str, Any]) -> str:
     """The name without the group's, under which it stands."""
-    name, group = row["name"], row["group"].capitalize()
-    if name.startswith(f"{group} "):
-        name = name[len(group) + 1 :]
+    name = row["name"]
+    for start in ("Annulus ", "Membranous septum, ", "Calcium, ", "Calcium "):
+        name = name.removeprefix(start)
     return name[:1].upper() + name[1:]
 
 
 def short_normal(normal: str) -> str:
-    """A normal range as it fits the column: the sources stay in the CSV file."""
-    short = re.sub(r"[;,]\s*[^;,()]*\d{4}[^;,()]*(?=\))", "", normal)  # ", Mori 2018)" or "; PubMed 1234)"
-    short = re.sub(r"\s*\([^()]*\d{4}[^()]*\)", "", short)  # "(Mori 2018)"
+    """A normal range as it fits the column; population and source stay in the CSV file."""
+    short = re.sub(r"[;,]\s*[^;,()]*\d{4}[^;,()]*(?=\))", "", normal)  # "; PubMed 1234)"
+    short = re.sub(r"\s*\((?:[^()]*\d{4}[^()]*|[^()\d]*)\)", "", short)  # "(Mori 2018)", "(mean diameter)"
+    short = re.sub(r",[^,\d]*$", "", short)  # ", severe aortic stenosis"
     return short.replace("women", "♀").replace("men", "♂").strip()
 
 

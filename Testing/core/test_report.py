@@ -1,0 +1,268 @@
+"""The page: warnings first, nothing missing without a word, no text off the paper or on top of other text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedkdtavi_core import report, schema
+from fedkdtavi_core.annotation import Annotation, Status
+from fedkdtavi_core.measurements import measure
+from fedkdtavi_core.report import style, table, view
+from fedkdtavi_core.report.page import NOT_FOR_CLINICAL_USE, compose
+from fedkdtavi_core.report.sheet import families, printable
+from fedkdtavi_core.volume import Volume
+
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error:Glyph")
+
+NORMAL = np.array([0.35, 0.25, 0.9]) / np.linalg.norm([0.35, 0.25, 0.9])
+CENTER = np.array([10.0, -20.0, 130.0])
+# A dollar sign is no mathematics; a letter that no font has is a box, not a crash.
+CASE = "Bär $1$ 患者 🫀"
+LUMEN_HU, TISSUE_HU, RADIUS = 400, 40, 12.0
+
+
+def around(angle: float, height: float, radius: float = RADIUS) -> np.ndarray:
+    """A point of the root: angle in degrees from anterior towards the patient's left, height in mm over the plane."""
+    first = view.unit(view.ANTERIOR - (view.ANTERIOR @ NORMAL) * NORMAL)
+    second = np.cross(NORMAL, first)
+    turned = np.cos(np.radians(angle)) * first + np.sin(np.radians(angle)) * second
+    return CENTER + radius * turned + height * NORMAL
+
+
+@pytest.fixture(scope="module")
+def volume() -> Volume:
+    """A tilted tube of contrast in soft tissue with two calcifications, 0.9 x 0.9 x 1.2 mm, stored as LAS."""
+    affine = np.diag([-0.9, 0.9, 1.2, 1.0])
+    shape = (110, 110, 84)
+    affine[:3, 3] = CENTER - affine[:3, :3] @ (np.array(shape) / 2) + [3.0, 1.0, 2.0]
+    points = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) @ affine[:3, :3].T + affine[:3, 3]
+    offset = points - CENTER
+    radial = np.sqrt(np.maximum((offset**2).sum(-1) - (offset @ NORMAL) ** 2, 0))
+    array = np.where(radial < RADIUS, LUMEN_HU, TISSUE_HU)
+    for spot in (around(5, 4, 10), around(130, 6, 10)):
+        array[np.linalg.norm(points - spot, axis=-1) < 2.2] = 1200
+    noise = np.random.default_rng(0).normal(0, 15, shape)
+    return Volume((array + noise).astype(np.int16), affine, {"path": f"/cases/{CASE}.nii.gz", "phase": "35 %"})
+
+
+def full(volume: Volume) -> Annotation:
+    """All landmarks, calcium and contour."""
+    places = {
+        "hinge_rcc": around(0, 0),
+        "hinge_lcc": around(120, 0),
+        "hinge_ncc": around(240, 0),
+        "ostium_rca": around(10, 16),
+        "ostium_lca": around(115, 8),
+        "ms_upper": around(300, 4),
+        "ms_lower": around(304, -3),
+    }
+    annotation = Annotation()
+    for label_id, place in places.items():
+        landmark = annotation.landmarks[label_id]
+        landmark.position, landmark.confidence = place, 0.9
+    annotation.landmarks["hinge_lcc"].confidence = 0.3
+    annotation.landmarks["hinge_ncc"].status, annotation.landmarks["hinge_ncc"].confidence = Status.CONFIRMED, None
+    annotation.calcification = (volume.array > 850).astype(np.uint8)
+    annotation.annulus_contour = np.array([around(angle, 0) for angle in range(0, 360, 3)])
+    annotation.provenance = {"bundle": {"name": "test bundle", "version": "1", "digest": "0123456789abcdef"}}
+    return annotation
+
+
+def without(volume: Volume, *label_ids: str) -> Annotation:
+    annotation = full(volume)
+    for label_id in label_ids:
+        annotation.landmarks[label_id].position = None
+        annotation.landmarks[label_id].confidence = None
+        annotation.landmarks[label_id].flags = ["lay outside the volume"]
+    return annotation
+
+
+def long_winded(volume: Volume) -> Annotation:
+    annotation = full(volume)
+    annotation.warnings = [f"Warning {n}: " + "the reader has to look at this with great care, " * 5 for n in range(6)]
+    annotation.warnings.append("/a/path/without/any/space" * 12)
+    return annotation
+
+
+def page(volume: Volume, annotation: Annotation):
+    import matplotlib
+
+    with matplotlib.rc_context({**style.SETTINGS, "font.family": families()}):
+        sheet = compose(volume, annotation, measure(volume, annotation))
+        sheet.canvas.draw()
+    return sheet
+
+
+def texts(sheet) -> Iterator[tuple[str, np.ndarray]]:
+    """Every text that is shown, with left, bottom, right, top in pixels."""
+    import matplotlib.text
+
+    renderer = sheet.canvas.get_renderer()
+    for artist in sheet.figure.findobj(matplotlib.text.Text):
+        if artist.get_visible() and artist.get_text().strip():
+            yield artist.get_text(), artist.get_window_extent(renderer).extents
+
+
+CASES = {
+    "full": full,
+    "no septum": lambda volume: without(volume, "ms_upper", "ms_lower"),
+    "half a septum": lambda volume: without(volume, "ms_lower"),
+    "no ostia": lambda volume: without(volume, "ostium_rca", "ostium_lca"),
+    "no plane": lambda volume: without(volume, "hinge_ncc"),
+    "nothing": lambda volume: Annotation(),
+    "long warnings": long_winded,
+}
+
+
+@pytest.fixture(scope="module")
+def pages(volume) -> Callable:
+    """(annotation, sheet) of a case, drawn once."""
+
+    @lru_cache
+    def of(case: str):
+        annotation = CASES[case](volume)
+        return annotation, page(volume, annotation)
+
+    return of
+
+
+@pytest.fixture(params=CASES)
+def drawn(request, pages):
+    return request.param, *pages(request.param)
+
+
+def test_every_text_lies_on_the_paper(drawn) -> None:
+    _, _, sheet = drawn
+    width, height = (side * style.DPI for side in style.PAGE)
+    shown = list(texts(sheet))
+    assert len(shown) > 30
+    for words, (left, bottom, right, top) in shown:
+        assert left >= 0 and bottom >= 0 and right <= width and top <= height, words
+
+
+def test_no_text_lies_on_another(drawn) -> None:
+    _, _, sheet = drawn
+    # Extents include room for ascenders and descenders, so a pixel or two in common is still apart to the eye.
+    for (first, a), (second, b) in itertools.combinations(texts(sheet), 2):
+        common = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        assert min(common) < 3, f"{first!r} and {second!r} share {common[0]:.0f} x {common[1]:.0f} pixels"
+
+
+def test_no_number_is_nan(drawn) -> None:
+    _, _, sheet = drawn
+    for words, _ in texts(sheet):
+        assert not {"nan", "none", "inf"} & set(words.lower().replace("mm", " ").split()), words
+
+
+def test_says_what_it_is_not_for_and_whose_it_is(drawn) -> None:
+    _, _, sheet = drawn
+    words = [words for words, _ in texts(sheet)]
+    assert NOT_FOR_CLINICAL_USE in words
+    assert printable(CASE) in words
+
+
+def test_warnings_stand_above_everything_else(drawn) -> None:
+    case, annotation, sheet = drawn
+    placed = dict(texts(sheet))
+    title = placed[printable(CASE)]
+    above = " ".join(words for words, extents in placed.items() if extents[1] > title[3])
+    assert all(axes.get_window_extent().y1 < title[1] for axes in sheet.figure.axes)
+    missing = [schema.by_id(i).name for i, landmark in annotation.landmarks.items() if landmark.position is None]
+    for name in missing if case != "nothing" else []:
+        assert name in above
+    if case == "nothing":
+        assert "No landmark was found" in above
+    if case == "long warnings":
+        assert "Warning 0" in above and "more lines" in above
+
+
+def test_low_ostium_is_warned_of_before_any_number(pages) -> None:
+    sheet = pages("full")[1]  # its left main ostium lies 8 mm over the plane
+    highest = max(texts(sheet), key=lambda shown: shown[1][3])[0]
+    assert highest.startswith("▲")
+    shown = " ".join(words for words, _ in texts(sheet))
+    assert "+8.0 mm" in shown and "+16.0 mm" in shown
+
+
+def test_every_picture_shows_the_ct(pages) -> None:
+    axes = {axes.get_label(): axes for axes in pages("full")[1].figure.axes}
+    for label in ("annulus", "ostium_lca", "ostium_rca", "septum", "calcium"):
+        image = axes[label].images[0].get_array()
+        assert np.nanmax(image) > LUMEN_HU - 60, label
+        middle = image[image.shape[0] // 2, image.shape[1] // 2]
+        assert abs(float(middle) - LUMEN_HU) < 120 or label == "calcium"
+    assert len(axes["calcium"].images) == 2  # CT and overlay
+
+
+def test_what_is_missing_is_said_where_it_would_stand(pages) -> None:
+    sheet = pages("no plane")[1]
+    axes = {axes.get_label(): axes for axes in sheet.figure.axes}
+    assert not axes["carm"].lines and not axes["calcium"].images
+    for label in ("carm", "calcium", "septum"):
+        assert "NCC" in axes[label].texts[0].get_text().replace("\n", " ")
+    assert not any(axes.images for axes in pages("nothing")[1].figure.axes)
+
+
+def test_the_ct_is_not_touched_and_the_file_is_a_png(volume, tmp_path: Path) -> None:
+    before = volume.array.copy()
+    annotation = full(volume)
+    report.draw(volume, annotation, measure(volume, annotation), tmp_path / "bericht ü.png")
+    header = (tmp_path / "bericht ü.png").read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
+    assert (width, height) == tuple(round(side * style.DPI) for side in style.PAGE)
+    assert np.array_equal(before, volume.array)
+
+
+def test_a_point_is_drawn_where_it_lies() -> None:
+    across = view.across(NORMAL, CENTER, 60)
+    assert np.allclose(across.project(CENTER + 5 * NORMAL), 0)
+    assert np.allclose(np.cross(across.right, across.up), -NORMAL)
+    assert across.letters()["right"].startswith("L") and across.letters()["top"].startswith("A")
+    target = around(115, 8)
+    along = view.lengthwise(NORMAL, CENTER, target, 70)
+    x, y = along.project(target)
+    assert (abs(x), y) == pytest.approx((RADIUS, 8.0))
+    assert abs((target - along.center) @ np.cross(along.right, along.up)) < 1e-9
+
+
+def test_pictures_and_masks_lie_on_the_same_millimetres(volume) -> None:
+    spot = around(130, 6, 10)
+    across = view.across(NORMAL, CENTER, 60)
+    mask = (volume.array > 850).astype(np.uint8)
+    seen = across.slab_mask(mask, volume.affine, -18, 6)
+    brightest = across.slab(volume, -18, 6) > 850
+    for picture in (seen, brightest):
+        rows, columns = np.nonzero(picture)
+        half = picture.shape[0] / 2
+        places = (np.stack([columns, rows], -1) + 0.5 - half) * 2 * across.pixel
+        near = places[np.linalg.norm(places - across.project(spot), axis=1) < 5]
+        assert np.linalg.norm(near.mean(axis=0) - across.project(spot)) < 0.6
+    assert not across.slab_mask(mask, volume.affine, 20, 30).any()
+    assert not across.slab_mask(np.zeros_like(mask), volume.affine, -18, 6).any()
+
+
+@pytest.mark.parametrize(
+    ("vector", "letters"), [((0, 0, 1), "S"), ((-1, 0.1, 0), "L"), ((0.7, -0.6, 0), "RP"), ((0, 1, -0.9), "AI")]
+)
+def test_direction_letters(vector, letters) -> None:
+    assert view.direction(np.array(vector, float)) == letters
+
+
+@pytest.mark.parametrize(
+    ("normal", "short"),
+    [
+        ("49.4 ± 9.4 (18-90; PubMed 34090956)", "49.4 ± 9.4 (18-90)"),
+        ("men 483 ± 76, women 387 ± 59 (PubMed 23347864)", "♂ 483 ± 76, ♀ 387 ± 59"),
+        ("2.1 ± 2.1 (Mori 2018)", "2.1 ± 2.1"),
+        ("", ""),
+    ],
+)
+def test_normal_ranges_lose_only_their_source(normal, short) -> None:
+    assert table.short_normal(normal) == short

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fedkdtavi_core.volume import Grid
 
+from . import elsewhere
 from .canvas import Canvas, Pose, Warp
+from .chest import paint_after, paint_before
+from .context import ContextParameters
 from .coronaries import Vessel, paint_coronaries, paint_decoys, paint_sleeves, sample_coronaries
 from .heart import Heart, paint_heart
 from .root import Root
-from .shapes import rotation_about
+from .scanner import ScannerStyle, degrade, simulate_acquisition
+from .shapes import Ellipsoid, frame, rotation_about
 from .tissue import Tissue
 from .valve import Valve, paint_calcium, paint_root
-
-if TYPE_CHECKING:
-    from .scanner import ScannerStyle
 
 KINDS = ("heart", "noheart", "truncated", "prosthesis", "bicuspid", "low_ostia", "noncontrast")
 
@@ -115,12 +116,12 @@ def render_crop(
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = origin
     canvas = Canvas(Grid((size, size, size), affine), anatomy.pose, rng, background_hu=anatomy.tissue.lung)
-    _paint_surroundings(canvas, anatomy, rng)
+    context = _paint_surroundings(canvas, anatomy, rng)
     paint_patient(canvas, anatomy, rng)
+    if context is not None:
+        paint_after(canvas, rng, context)
     hu = canvas.hu
     if style is not None:
-        from .scanner import degrade
-
         hu = degrade(hu, np.full(3, spacing), style, rng)
     return Crop(
         np.clip(np.rint(hu), -1024, 3071).astype(np.int16),
@@ -133,28 +134,131 @@ def render_crop(
     )
 
 
-def _paint_surroundings(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> None:
-    """Lung with vessels, or a filling of random soft tissue: what lies around a heart varies."""
-    if rng.random() < 0.3:
-        filling = rng.choice([-90.0, 20.0, 60.0])
-        canvas.paint((slice(None),) * 3, canvas.coverage(5 * canvas.texture - rng.uniform(-3, 4)), filling)
-    tissue = anatomy.tissue
-    low = float(rng.normal(-58, 8))  # diaphragm with liver or stomach under it
-    canvas.shape(
-        np.array([-200, -200, -200]),
-        np.array([200, 200, low + 30]),
-        lambda p: p[..., 2] - low - 0.15 * p[..., 0] * np.sign(rng.normal()),
-        60.0,
-        texture=8.0,
+@dataclass
+class Chest:
+    """A CT of a whole chest, or of less: HU (i, j, k), affine to RAS mm, landmarks, calcium, heart classes, truth."""
+
+    hu: np.ndarray
+    affine: np.ndarray
+    points: dict[str, np.ndarray | None]
+    calc: np.ndarray
+    heart: np.ndarray
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the voxels."""
+        return Grid(tuple(int(n) for n in self.hu.shape), self.affine)
+
+
+def render_chest(
+    seed: int | list[int],
+    spacing: float = 4.0,
+    style: ScannerStyle | None = None,
+    *,
+    kind: str = "heart",
+    own_grid: bool = False,
+) -> Chest:
+    """Render what a scanner sees of the patient ``seed``.
+
+    Args:
+        seed: everything follows from it (and from ``style``).
+        spacing: mm of the isotropic canvas that is painted.
+        style: the scanner; None: an ideal one on the canvas' own grid.
+        kind: one of KINDS. ``noheart`` shows another part of the body, ``truncated`` ends before or in the root.
+        own_grid: give the CT on the style's own pixels and slices instead of the canvas'.
+
+    Landmarks outside the CT are None.
+    """
+    rng = np.random.default_rng(seed)
+    anatomy = Anatomy.sample(rng, kind if kind != "noheart" else "heart", turn_deg=9.0)
+    low, high = _field_of_view(rng, anatomy, kind)
+    shape = tuple(int(n) for n in np.maximum(np.ceil((high - low) / spacing), 8))
+    affine = np.diag([spacing] * 3 + [1.0])
+    affine[:3, 3] = low
+    canvas = Canvas(Grid(shape, affine), anatomy.pose, rng)
+    if kind == "noheart":
+        paint = elsewhere.paint_elsewhere
+        paint(canvas, rng, str(rng.choice(["abdomen", "head_neck", "legs", "upper_chest", "bottle"])))
+    else:
+        context = _context(rng, anatomy)
+        paint_before(canvas, rng, context)
+        paint_patient(canvas, anatomy, rng)
+        paint_after(canvas, rng, context)
+    points: dict[str, np.ndarray | None] = dict.fromkeys(anatomy.points()) if kind == "noheart" else anatomy.points()
+    info = {"kind": kind, "has_root": kind not in ("noheart", "truncated"), "left_blood_hu": anatomy.tissue.left_blood}
+    if kind != "noheart":
+        info |= anatomy.truth() | {"centre": anatomy.centre().tolist()}
+    hu, calc, heart, grid = canvas.hu, canvas.calcium, canvas.heart, canvas.grid
+    if style is not None:
+        centre = None if kind == "noheart" else anatomy.centre() - low
+        scan = simulate_acquisition(
+            hu, np.full(3, spacing), style, rng, center_mm=centre, output_spacing=None if own_grid else spacing
+        )
+        hu, calc, heart = scan.hu, scan.fraction(calc), scan.nearest(heart)
+        grid = Grid(tuple(hu.shape), scan.affine(affine))
+    seen = {name: p if p is not None and grid.contains(p) else None for name, p in points.items()}
+    hu = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
+    return Chest(hu, grid.affine, seen, (calc > 0.5).astype(np.uint8), heart, info)
+
+
+def _field_of_view(rng: np.random.Generator, anatomy: Anatomy, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high corner (RAS mm): a whole chest, a chest with abdomen, or a gated scan of the heart alone."""
+    centre = anatomy.pose.to_ras(np.array([0.0, -15.0, 0.0]))
+    what = rng.random()
+    if what < 0.45:  # chest
+        half, down, up = (
+            np.array([rng.uniform(165, 215), rng.uniform(125, 165)]),
+            rng.uniform(60, 190),
+            rng.uniform(90, 190),
+        )
+    elif what < 0.85:  # heart
+        half, down, up = (
+            np.array([rng.uniform(80, 150), rng.uniform(75, 130)]),
+            rng.uniform(45, 110),
+            rng.uniform(45, 110),
+        )
+        centre = centre + np.append(rng.normal(0, 12, 2), 0) + np.array([-10.0, 10.0, 0.0])
+    else:  # from the chest down
+        half, down, up = (
+            np.array([rng.uniform(165, 215), rng.uniform(125, 165)]),
+            rng.uniform(190, 330),
+            rng.uniform(60, 160),
+        )
+    if kind == "truncated":
+        if rng.random() < 0.6:
+            down = -rng.uniform(2, 45)  # ends above the annulus
+        else:
+            up = -rng.uniform(2, 40)  # ends below it
+            down = max(down, 90.0)
+    low = np.array([centre[0] - half[0], centre[1] - half[1], -down])
+    return low, np.array([centre[0] + half[0], centre[1] + half[1], up])
+
+
+def _context(rng: np.random.Generator, anatomy: Anatomy) -> ContextParameters:
+    heart, tissue = anatomy.heart, anatomy.tissue
+    return ContextParameters.sample(
+        rng,
+        left_blood_hu=tissue.aorta,
+        right_blood_hu=tissue.right_atrium,
+        superior_cava_hu=tissue.vena_cava,
+        lung_hu=tissue.lung,
+        arch_start=heart.aorta[-1],
+        arch_direction=heart.aorta[-1] - heart.aorta[-3],
+        arch_radius=float(heart.aorta_radii[-1]),
     )
-    front = float(rng.normal(58, 8))
-    canvas.shape(
-        np.array([-200, front - 30, -200]),
-        np.array([200, 200, 200]),
-        lambda p: front + 0.2 * p[..., 2] - p[..., 1],
-        20.0,
-        texture=40.0,
-    )
-    back = np.array([float(rng.normal(-20, 6)), float(rng.normal(-70, 6)), 0.0])
-    path = np.array([back + [0, 0, -90], back, back + [0, 4, 90]])
-    canvas.tube(path, np.full(3, rng.uniform(9, 15)), tissue.aorta)
+
+
+def _paint_surroundings(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> ContextParameters | None:
+    """A chest, or in a third of the cases a filling of random soft tissue: networks must not lean on what lies around."""
+    if rng.random() < 0.67:
+        context = _context(rng, anatomy)
+        paint_before(canvas, rng, context)
+        return context
+    whole = (slice(None),) * 3
+    filling = float(rng.choice([-90.0, 20.0, 60.0, 300.0]))
+    canvas.paint(whole, canvas.coverage(5 * canvas.texture - rng.uniform(-4, 4)), filling, texture=10.0)
+    for _ in range(int(rng.integers(0, 14))):
+        blob = Ellipsoid(rng.normal(0, 40, 3), rng.uniform(5, 30, 3), frame(rng.normal(size=3), rng.normal(size=3)))
+        canvas.ellipsoid(blob, float(rng.uniform(-120, 700)))
+    return None

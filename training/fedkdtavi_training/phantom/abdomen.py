@@ -126,12 +126,10 @@ def _paint_bowel(
     """Small bowel as loops in the middle, colon as a frame with gas and stool."""
     m, hu = trunk.p.midline, trunk.p.tissue["bowel"]
     content = rng.choice([15.0, 250.0], p=[0.8, 0.2])
-    knots = np.stack(
-        [m + rng.uniform(-75, 75, 34), rng.uniform(-30, 38, 34), np.linspace(-160, -375, 34) + rng.normal(0, 14, 34)],
-        axis=1,
-    )
-    loops = spline(knots, 14)
-    size = rng.uniform(8, 13)
+    size = rng.uniform(9, 15)
+    heights = np.linspace(-150, -385, 62) + rng.normal(0, 16, 62)
+    spread = 90 * np.interp(heights, [-390, -340, -200], [0.4, 0.9, 1.0])
+    loops = spline(np.stack([m + rng.uniform(-1, 1, 62) * spread, rng.uniform(-38, 44, 62), heights], axis=1), 14)
     canvas.tube(loops, np.full(len(loops), size), hu, texture=10.0)
     canvas.tube(loops, np.full(len(loops), size - 3.5), content, texture=25.0)
     frame = [

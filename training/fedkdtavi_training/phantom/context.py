@@ -98,7 +98,7 @@ class ContextParameters:
             "breast_z": rng.uniform(-20, 50),
             "muscle_mm": rng.uniform(-6, 16),
             "shoulder_mm": rng.uniform(-4, 22),
-            "sac_grow": rng.uniform(0, 14),
+            "sac_grow": rng.uniform(-6, 11),
             "sac_scale": rng.uniform(0.88, 1.15),
             "noise": rng.uniform(2, 14),
             "arms": str(rng.choice(["up", "down", "one", "none"], p=[0.6, 0.22, 0.08, 0.1])),

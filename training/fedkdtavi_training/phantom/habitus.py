@@ -20,9 +20,11 @@ ANGLES = 480
 _CAVITY = np.array(
     [
         # z, half x, half y, centre y
-        (-480, 60, 50, -50),
-        (-420, 108, 66, -46),
-        (-350, 118, 74, -34),
+        (-480, 4, 4, -38),
+        (-430, 10, 10, -38),
+        (-405, 58, 46, -40),
+        (-375, 84, 60, -38),
+        (-340, 112, 70, -34),
         (-280, 122, 74, -24),
         (-200, 124, 80, -22),
         (-120, 130, 86, -26),
@@ -43,9 +45,10 @@ _CAVITY = np.array(
 _MUSCLE = np.array(
     [
         # z, half x, front, back
-        (-480, 165, 75, 85),
-        (-420, 168, 80, 100),
-        (-350, 158, 82, 98),
+        (-480, 2, 2, 2),
+        (-452, 150, 62, 80),
+        (-420, 168, 82, 104),
+        (-350, 160, 84, 104),
         (-280, 142, 82, 92),
         (-200, 142, 84, 92),
         (-120, 148, 90, 96),
@@ -110,7 +113,9 @@ class Habitus:
         muscle *= 1 + 0.05 * np.exp(-(((np.abs(angle - 1.5 * np.pi) - 0.35) / 0.25) ** 2)) * (nominal < 150)
         skin = muscle + _fat(p, angle, nominal) + _undulation(angle, z, rng) * (1 + 0.1 * p.fat_mm)
         skin = np.maximum(skin, muscle + 2)
-        return cls(p.midline, *(t.astype(np.float32) for t in (cavity, muscle, skin, _rib_number(angle[:, 0], z, p))))
+        beyond = (z < -468) | (nominal > 292)  # no trunk below the crotch and above the neck
+        layers = [np.where(beyond, -50.0, layer) for layer in (cavity, muscle, skin)]
+        return cls(p.midline, *(t.astype(np.float32) for t in (*layers, _rib_number(angle[:, 0], z, p))))
 
     def index(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(..., 3) mm -> flat table index and distance from the axis (mm)."""

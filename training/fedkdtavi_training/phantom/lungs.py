@@ -17,6 +17,8 @@ def paint_lungs(canvas: Canvas, trunk: Trunk, fields: TrunkFields, rng: np.rando
     """Parenchyma, effusions, atelectasis, vessels, nodules."""
     p, grid = trunk.p, fields.grid
     lung = np.maximum.reduce([fields.cavity + 2, -fields.mediastinum, 1 - fields.diaphragm])
+    if not np.any(lung < 2):
+        return
     gradient, grain = rng.uniform(0, 0.9), rng.uniform(10, 35)
     y_low = -120.0
 
@@ -35,7 +37,9 @@ def paint_lungs(canvas: Canvas, trunk: Trunk, fields: TrunkFields, rng: np.rando
     for side, depth in zip((1, -1), p.effusion_mm, strict=True):
         if depth:
             level = grid.points[..., 1] - np.float32(y_low + depth) + 0.06 * grid.points[..., 2]
-            grid.fill(np.maximum.reduce([lung, level, -side * x]), rng.uniform(0, 25), texture=p.noise)
+            grid.fill(
+                np.maximum.reduce([lung - 0.6 * canvas.voxel, level, -side * x]), rng.uniform(0, 25), texture=p.noise
+            )
     _paint_trees(canvas, trunk, rng)
     _paint_nodules(canvas, trunk, rng)
 

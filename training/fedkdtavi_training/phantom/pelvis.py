@@ -50,7 +50,7 @@ def _paint_wing(canvas: Canvas, p: ContextParameters, side: int) -> None:
         shell = np.abs(bowl.distance(q)) - np.float32(half)
         beside = 46 - side * (q[..., 0] - np.float32(m)) - 0.3 * (q[..., 1] + 60)
         return np.maximum.reduce(
-            [shell, beside, q[..., 1] - 40 + 0.25 * (q[..., 2] + 300), q[..., 2] + 268, HIP_Z - q[..., 2]]
+            [shell, beside, q[..., 1] - 14 + 0.2 * (q[..., 2] + 300), q[..., 2] + 268, HIP_Z - q[..., 2]]
         )
 
     low, high = np.array([m + side * 100 - 85, -135, HIP_Z - 5]), np.array([m + side * 100 + 85, 70, -262])

@@ -10,10 +10,10 @@ from .context import ContextParameters
 # Height, y of the vertebral bodies' centres, and their half widths.
 _BODY = np.array(
     [
-        (-430, -118, 6, 4),
-        (-400, -122, 12, 7),
-        (-350, -112, 28, 14),
-        (-320, -96, 30, 18),
+        (-430, -92, 6, 4),
+        (-400, -100, 12, 7),
+        (-360, -100, 28, 13),
+        (-320, -88, 34, 18),
         (-290, -78, 27, 19),
         (-240, -70, 26, 19),
         (-180, -76, 24, 18),
@@ -61,10 +61,13 @@ def paint_spine(canvas: Canvas, p: ContextParameters, rng: np.random.Generator) 
         scoliosis = bend * np.sin((table_z - 40) / 90)
         dx = q[..., 0] - np.float32(p.midline) - scoliosis.astype(np.float32)[row]
         dy = q[..., 1] - body_y
+        sacral = np.clip((-300 - q[..., 2]) / 25, 0, 1)
         outside = np.maximum(low_z - q[..., 2], q[..., 2] - high_z)
 
         paraspinal = _ellipse(np.abs(dx) - 24, dy + 38, 20, 18)
-        canvas.paint(region, canvas.coverage(np.maximum(paraspinal, outside)), t["muscle"], texture=p.noise + 8)
+        canvas.paint(
+            region, canvas.coverage(np.maximum(paraspinal + 40 * sacral, outside)), t["muscle"], texture=p.noise + 8
+        )
         near_disc = np.clip(1 - gap / 7, 0, 1)
         body = np.maximum(_ellipse(dx, dy, half_x + spur * near_disc, half_y), outside)
         thick = 2.0 + canvas.voxel * 0.3
@@ -78,9 +81,9 @@ def paint_spine(canvas: Canvas, p: ContextParameters, rng: np.random.Generator) 
         ring = np.sqrt(dx * dx * 0.8 + behind * behind)
         arch = np.abs(ring - 11.5) - 3.0
         arch = np.maximum(arch, 4 - gap)
-        transverse = np.maximum.reduce([np.abs(behind + 4) - 4.5, np.abs(dx) - half_x - 15, 6 - gap])
+        transverse = np.maximum.reduce([np.abs(behind + 4) - 4.5, np.abs(dx) - half_x - 15 * (1 - sacral), 6 - gap])
         facet = np.sqrt((np.abs(dx) - 13) ** 2 + (behind + 7) ** 2) - 6.5
-        spinous = np.maximum.reduce([np.abs(dx) - 3.2, behind + 9, -42 - behind, 4.5 - gap])
+        spinous = np.maximum.reduce([np.abs(dx) - 3.2, behind + 9, 30 * sacral - 42 - behind, 4.5 - gap])
         posterior = np.minimum.reduce([arch, transverse, facet, spinous])
         posterior = np.maximum(np.maximum(posterior, outside), -body)
         core = np.clip(-posterior / 3, 0, 1)

@@ -116,7 +116,7 @@ def paint_coronaries(canvas: Canvas, vessels: list[Vessel], tissue: Tissue, rng:
 
 
 def paint_decoys(canvas: Canvas, root: Root, tissue: Tissue, rng: np.random.Generator) -> None:
-    """What can be taken for an ostium or a valve's calcium: vessels that pass by, wall pouches, mitral and wall calcium."""
+    """What can be taken for an ostium or the valve's calcium: vessels that pass by, mitral and wall calcium."""
     for _ in range(int(rng.poisson(1.2))):  # vessels near the root that do not arise from it
         theta = float(rng.uniform(0, 2 * np.pi))
         h = float(rng.uniform(0, root.junction_height + 10))

@@ -152,7 +152,8 @@ class Heart:
             spline(np.array([trunk_end, near(4, -20, 42, 3), near(36, -26, 42, 4), near(64, -30, 38)]), 6),
         ]
         return cls(
-            ventricle, apex, wall, outflow, outflow_radii, right_ventricle, right_outflow, right_outflow_radii, left_atrium,
+            ventricle, apex, wall, outflow, outflow_radii, right_ventricle, right_outflow, right_outflow_radii,
+            left_atrium,
             appendage, veins, right_atrium, right_appendage, vena_cava, lower, branches, aorta, aorta_radii, papillary,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""From a seed to a CT: one anatomy renders dense crops around the root (training) and whole chests (the product's way)."""
+"""From a seed to a CT: one anatomy renders dense crops around the root and whole chests (the product's way)."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def _context(rng: np.random.Generator, anatomy: Anatomy) -> ContextParameters:
 
 
 def _paint_surroundings(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> ContextParameters | None:
-    """A chest, or in a third of the cases a filling of random soft tissue: networks must not lean on what lies around."""
+    """A chest, or in a third of the cases random soft tissue: networks must not lean on what lies around."""
     if rng.random() < 0.67:
         context = _context(rng, anatomy)
         paint_before(canvas, rng, context)

@@ -17,7 +17,7 @@ Rng = np.random.Generator
 
 
 def apply(hu: np.ndarray, points: np.ndarray, spacing: float, config: AugmentConfig, rng: Rng) -> np.ndarray:
-    """One scanner's picture of ``hu`` (X, Y, Z) float32; ``points`` (N, 3) voxel indices (NaN: none) keep their context.
+    """One scanner's picture of ``hu`` (X, Y, Z) float32; ``points`` (N, 3) voxel indices (NaN: none) keep what is near.
 
     In the order of a scanner: anatomy's contrast, its motion, the point spread and slices, then noise and streaks.
     """

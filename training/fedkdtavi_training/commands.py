@@ -9,42 +9,44 @@ from pathlib import Path
 
 
 def train(arguments: list[str] | None = None) -> int:
-    """``fedkdtavi train CONFIG``: train one network, or go on with a run that was cut off."""
-    parser = argparse.ArgumentParser(prog="fedkdtavi train", description=train.__doc__)
+    """Train one network, or go on with a run that was cut off."""
+    parser = argparse.ArgumentParser(
+        prog="fedkdtavi train", description="Train one network, or go on with a run that was cut off."
+    )
     parser.add_argument("config", type=Path, help="JSON configuration; every key is known or refused")
     parser.add_argument("--out", type=Path, help="output folder instead of the configuration's")
     parser.add_argument("--cache", type=Path, action="append", help="cache folder(s) instead of the configuration's")
     parser.add_argument("--seed", type=int, help="seed instead of the configuration's")
     parser.add_argument("--steps", type=int, help="number of steps instead of the configuration's")
     options = parser.parse_args(arguments)
-    from . import config, train
+    from . import config
+    from .train import train as run
 
     chosen = config.read(options.config)
     changes = {
         key: getattr(options, key) for key in ("out", "cache", "seed", "steps") if getattr(options, key) is not None
     }
     chosen = config.TrainConfig.model_validate(chosen.model_dump() | changes)
-    print(json.dumps(train.train(chosen), indent=2))
+    print(json.dumps(run(chosen), indent=2))
     return 0
 
 
 def phantom(arguments: list[str] | None = None) -> int:
-    """``fedkdtavi phantom``: virtual hospitals as CT files, or a cache of training phantoms (--cache)."""
-    parser = argparse.ArgumentParser(prog="fedkdtavi phantom", description=phantom.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; what is there already is kept")
-    parser.add_argument("--cache", choices=("crop", "chest"), help="render training phantoms of this kind")
-    parser.add_argument("--sites", type=int, default=1, help="virtual hospitals")
-    parser.add_argument("--cases", type=int, default=4, help="cases in all (cache) or per hospital")
-    parser.add_argument("--first", type=int, default=0, help="number of the first case of a cache")
+    """Make virtual hospitals, or with --cache crop|chest the phantoms that ``fedkdtavi train`` reads."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not any(word.split("=")[0] == "--cache" for word in arguments):
+        from .phantom import command
+
+        return command.main(arguments)
+    parser = argparse.ArgumentParser(prog="fedkdtavi phantom --cache", description="Render phantoms to learn from.")
+    parser.add_argument("--cache", choices=("crop", "chest"), required=True, help="dense crops, or chests at 4 mm")
+    parser.add_argument("--out", type=Path, required=True, help="folder; what is there already is kept")
+    parser.add_argument("--cases", type=int, required=True, help="number of phantoms in all")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one to render here")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=96, help="voxels along a cached crop's side")
+    parser.add_argument("--size", type=int, default=96, help="voxels of 1.25 mm along a crop's side")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments)
-    if options.cache is None:
-        from .phantom import hospital
-
-        hospital.write(options.out, sites=options.sites, cases=options.cases, seed=options.seed)
-        return 0
     from . import cache
 
     def report(done: int, todo: int) -> None:

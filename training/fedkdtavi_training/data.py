@@ -26,7 +26,7 @@ _COARSE_SHAPES = ((48, 48, 32), (64, 64, 48), (64, 64, 64), (80, 64, 64), (80, 6
 
 
 def root_centre(points: np.ndarray, spacing: float) -> np.ndarray | None:
-    """(7, 3) voxel indices in schema order -> (3,) index of the middle of the hinge points moved 8 mm towards the aorta.
+    """(7, 3) voxel indices in schema order -> (3,) index 8 mm above the middle of the hinge points, towards the aorta.
 
     None when a hinge point is missing. Seen from the aorta R, L, N run counter-clockwise.
     """
@@ -57,7 +57,7 @@ class Transform:
     def sample(
         self, image: np.ndarray, labels: list[np.ndarray], fill: float | None
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """``image`` (X, Y, Z) read linearly, with ``fill`` outside (None repeats the edge); ``labels`` by nearest voxel."""
+        """``image`` (X, Y, Z) read linearly, ``fill`` outside (None repeats the edge); ``labels`` by nearest voxel."""
         size = np.array(image.shape)
         place = self._places(size)
         source = torch.from_numpy(image.astype(np.float32))[None, None]

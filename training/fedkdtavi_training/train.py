@@ -102,7 +102,7 @@ class Run:
             self.skipped += 1
             if self.bad >= config.bad_steps:
                 raise TrainingError(
-                    f"The loss was not finite {self.bad} times in a row at step {self.step}; lower lr or look at the cache."
+                    f"The loss was not finite {self.bad} times in a row; lower lr or check the cache."
                 )
             return None
         self.bad = 0

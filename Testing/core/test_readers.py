@@ -221,7 +221,7 @@ def test_padding_below_air_becomes_air(tmp_path):
 @pytest.mark.parametrize("dtype", [np.int16, np.float64])
 def test_reading_takes_no_second_copy(tmp_path, dtype):
     """Peak memory of voxels: for int16 the array itself, for float64 files float32 and int16, never float64."""
-    shape = (160, 150, 100)
+    shape = (200, 200, 160)
     path = nifti(tmp_path / "ct.nii.gz", chest(shape).astype(dtype))
     read_volume(path)  # imports
     tracemalloc.start()
@@ -229,7 +229,7 @@ def test_reading_takes_no_second_copy(tmp_path, dtype):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     allowed = volume.array.nbytes * (1 if dtype == np.int16 else 3)
-    assert peak < allowed + 8e6
+    assert peak < allowed + 16e6
 
 
 def test_progress_runs_to_the_end_and_cancels(tmp_path):

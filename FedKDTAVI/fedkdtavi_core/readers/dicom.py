@@ -10,7 +10,7 @@ from ..volume import Volume
 from .dicom_choice import choose, describe
 from .dicom_pixels import read_pixels
 from .dicom_scan import Image, scan
-from .dicom_stack import affine_of, ordered, stacks
+from .dicom_stack import affine_of, is_frame, ordered, stacks
 from .headers import MIN_SIZE, check_affine, check_shape
 from .refusal import refuse
 from .voxels import finish
@@ -49,7 +49,7 @@ def read_dicom(path: Path, *, series: str | int | None, phase: str | int | None,
     info["phase"] = chosen.phase.name or None
     info["slice_thickness_mm"] = first.thickness
     info["kernel"] = first.kernel or None
-    array = finish(path, read_pixels(chosen, progress.part(0.3, 0.95)), info)
+    array = finish(path, read_pixels(chosen, progress.part(0.3, 0.95), info["notes"]), info)
     progress.step(1.0, "CT read")
     return Volume(array, affine, info)
 
@@ -66,12 +66,14 @@ def _usable(path: Path, images: list[Image], broken: list[Path], notes: list[str
     if not pictures:
         raise refuse(path, "holds only scouts or colour pictures", "give the CT's slices")
     placed = [
-        im for im in pictures if im.position and im.orientation and im.pixel_spacing and im.rows > 0 and im.columns > 0
+        im
+        for im in pictures
+        if im.position and is_frame(im.orientation) and im.pixel_spacing and im.rows and im.columns
     ]
     if not placed:
         raise refuse(
             path,
-            "has images without position, orientation, pixel spacing or size in their headers",
+            "has images without position, possible orientation, pixel spacing or size in their headers",
             "export the original series, not secondary captures",
         )
     if len(placed) < len(ct):

@@ -6,6 +6,7 @@ JPEG 2000, RLE), and by pydicom's plugins where that fails and one is installed.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,21 @@ from .dicom_scan import BREAKS, Image, unreadable
 from .dicom_stack import Stack
 from .itk import quiet
 from .refusal import refuse
-from .voxels import AIR_HU
+from .voxels import AIR_HU, HU_RANGE
 
 
-def read_pixels(stack: Stack, progress: Progress) -> np.ndarray:
+def read_pixels(stack: Stack, progress: Progress, notes: list[str]) -> np.ndarray:
     """(i, j, k) in HU: int16, or float32 where a slope is not 1 or an intercept no whole number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of values that break DICOM's letter; they are judged here
+        return _read_pixels(stack, progress, notes)
+
+
+def _read_pixels(stack: Stack, progress: Progress, notes: list[str]) -> np.ndarray:
     first = stack.first
     whole = all(im.slope == 1 and im.intercept == int(im.intercept) for im in stack.images)
     volume = np.empty((len(stack.images), first.rows, first.columns), np.int16 if whole else np.float32)
+    beyond = 0
     opened: tuple[Path, Any] | None = None  # multi-frame files are opened once
     for n, image in enumerate(stack.images):
         progress.step(n / len(stack.images), f"Reading {len(stack.images)} slices")
@@ -32,12 +40,16 @@ def read_pixels(stack: Stack, progress: Progress) -> np.ndarray:
         stored, padding = _stored(image, opened[1])
         if whole:
             hu = stored.astype(np.int32) + np.int32(image.intercept)
-            np.clip(hu, -32768, 32767, out=hu)
         else:
             hu = stored.astype(np.float32) * np.float32(image.slope) + np.float32(image.intercept)
         if padding is not None:
             hu[stored == padding] = AIR_HU
+        if whole and hu.max() > HU_RANGE[1]:
+            beyond += int(np.count_nonzero(hu > HU_RANGE[1]))
+            np.minimum(hu, HU_RANGE[1], out=hu)
         volume[n] = hu
+    if beyond:
+        notes.append(f"{beyond:,} voxels above {HU_RANGE[1]} HU were set to {HU_RANGE[1]}.")
     return volume.transpose()
 
 

@@ -24,6 +24,14 @@ _SAME_PLACE_MM = 0.01
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+def is_frame(orientation: tuple[float, ...]) -> bool:
+    """Is this two perpendicular directions of length 1 (to 1 %), as ImageOrientationPatient must be?"""
+    if len(orientation) != 6:
+        return False
+    axes = np.reshape(orientation, (2, 3))
+    return bool(np.allclose(axes @ axes.T, np.eye(2), atol=0.01))
+
+
 @dataclass(frozen=True)
 class Stack:
     """Images of one series with the same orientation, size and phase."""

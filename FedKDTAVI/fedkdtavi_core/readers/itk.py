@@ -109,7 +109,7 @@ def _check_text(path: Path, kind: Kind, header: dict[str, str]) -> None:
             "MET_MOD_UNKNOWN",
         )
     ):
-        raise refuse(path, f"is a {modality.removeprefix('MET_MOD_')} by its header", "give a CT")
+        raise refuse(path, f"is of modality {modality.removeprefix('MET_MOD_')} by its header", "give a CT")
     size_field, data_fields = _FIELDS[kind]
     if size_field not in header:
         raise refuse(path, f"has no {size_field!r} in its header", "copy or export it again")
@@ -152,6 +152,9 @@ def _check_pixels(path: Path, reader: Any, header: dict[str, str], kind: Kind) -
             header.get("encoding", "raw").lower() not in ("raw",) or header.get("compresseddata", "").lower() == "true"
         )
         check_claim(path, claimed, stored, packed)
+        check_claim(
+            path, int(_numbers(path, header.get("compresseddatasize", "0"), "CompressedDataSize")[0]), stored, False
+        )
 
 
 def _frames(reader: Any) -> int:

@@ -71,7 +71,9 @@ def _header(path: Path, head: bytes) -> Any:
     if len(head) < size:
         raise refuse(path, "ends within its header", "copy or export it again")
     try:
-        header = kind.from_fileobj(io.BytesIO(head[:size]), check=False)
+        # The byte order by the header's own length; nibabel would guess it from the dimensions, which may be broken.
+        order = "<" if head[:2] != b"\0\0" else ">"
+        header = kind.from_fileobj(io.BytesIO(head[:size]), endianness=order, check=False)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise refuse(path, f"has a broken NIfTI header ({reason(error)})", "export it again") from error
     if header["magic"].item()[:2] == b"ni":
@@ -132,6 +134,8 @@ def _encoding(path: Path, header: Any) -> tuple[np.dtype, float, float]:
     if dtype.names or dtype.kind not in "iuf" or dtype.itemsize > 8:
         what = "colours" if dtype.names else f"voxels of type {dtype}"
         raise refuse(path, f"holds {what}, not Hounsfield units", "give the CT itself")
+    if np.isinf(header["scl_slope"]):  # nibabel takes an infinite slope for none
+        slope = float(header["scl_slope"])
     slope, intercept = (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
     if not (np.isfinite(slope) and np.isfinite(intercept)):
         raise refuse(path, f"has a slope of {slope} and an intercept of {intercept}", "export it again")

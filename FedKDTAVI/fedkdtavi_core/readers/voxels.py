@@ -14,7 +14,7 @@ AIR_HU = -1024
 MAX_REPAIRED_SHARE = 0.01
 # Values a CT's voxels can have, with room for padding (-3024 and the like) and for 16-bit metal.
 HU_RANGE = (-32768, 32767)
-# Judged on about this many voxels, regularly picked.
+# Judged on up to this many voxels, regularly picked.
 SAMPLE = 1_000_000
 MAX_LABELS = 256  # so many different whole numbers or fewer, none negative: labels or 8-bit grey values
 MIN_SPREAD = 200.0  # HU between the 0.1 % and 99.9 % quantiles; fat to contrast alone are 300
@@ -50,7 +50,7 @@ def finish(path: Path, array: np.ndarray, info: dict[str, Any]) -> np.ndarray:
 
 
 def _sample(array: np.ndarray) -> np.ndarray:
-    step = max(1, round((array.size / SAMPLE) ** (1 / 3)))
+    step = max(1, int(np.ceil((array.size / SAMPLE) ** (1 / 3) - 0.01)))
     return np.ascontiguousarray(array[step // 2 :: step, step // 2 :: step, step // 2 :: step])
 
 

@@ -68,7 +68,9 @@ def _chart(axes: Axes) -> None:
 
 
 def _angle(value: int, negative: str, positive: str) -> str:
-    return "0°" if value == 0 else f"{negative if value < 0 else positive} {abs(value)}°"
+    """Only the outermost ticks name the direction: the others would run into each other."""
+    name = "" if abs(value) < 40 else negative if value < 0 else positive
+    return f"{name} {abs(value)}°".strip()
 
 
 def _view(axes: Axes, view: View, color: str) -> None:

@@ -84,9 +84,9 @@ def _notices(sheet: Sheet, x: float, y: float, width: float, found: Sequence[Not
         for notice in found
         for line in sheet.wrap(notice.words, width - 0.5, size, _weight(notice.tone))
     ]
-    if len(lines) > MOST_NOTICE_LINES:
+    if len(lines) > MOST_NOTICE_LINES:  # the last line, on the CT's suitability, stays
         more = f"… and {len(lines) - MOST_NOTICE_LINES + 1} more lines, in measurements.json and landmarks.mrk.json."
-        lines = [*lines[: MOST_NOTICE_LINES - 1], (more, style.STOP)]
+        lines = [*lines[: MOST_NOTICE_LINES - 2], (more, style.STOP), lines[-1]]
     paper = next((tone for tone in (style.STOP, style.CAUTION) if any(n.tone is tone for n in found)), style.GOOD)
     height = step * len(lines) + 0.16
     sheet.box(x, y, width, height, paper)

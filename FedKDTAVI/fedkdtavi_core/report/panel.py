@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Panel:
         """Up to two lines under the picture."""
         y = self.y + TITLE_SPACE + self.side + 0.15
         wrapped = [self.sheet.wrap(line, self.side, style.TINY, most=2 if len(lines) == 1 else 1) for line in lines]
-        for line in sum(wrapped, []):
+        for line in itertools.chain.from_iterable(wrapped):
             self.sheet.text(self.x, y, line, size=style.TINY, color=color)
             y += line_height(style.TINY)
 
@@ -76,6 +77,8 @@ class Panel:
         """A double-headed measuring line."""
         properties = {"arrowstyle": "<|-|>", "color": color, "lw": 1.3, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
         self.axes.annotate("", xy=tuple(end), xytext=tuple(start), arrowprops=properties, zorder=4)
+        for share in np.linspace(0, 1, 9):
+            self._take(*(np.asarray(start) + share * (np.asarray(end) - start)), 0.1, 0.1)
 
     def name(
         self,

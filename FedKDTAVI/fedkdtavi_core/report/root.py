@@ -142,10 +142,7 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
         panel.name((0, 0), name, landmark_color(label_id))
         panel.caption(f"Coronal plane through the ostium. No height: {root.reason}.")
         return
-    view = _lengthwise(root, point)
-    panel.picture(view.sample(root.volume), view, style.ANGIO)
-    _plane_line(panel, view, root)
-    _height(panel, view, root, label_id, name)
+    _along_axis(panel, root, point, [label_id])
     panel.caption(f"Plane through the root's axis and the {name} ostium; height of its centre over the annulus plane.")
 
 
@@ -159,22 +156,15 @@ def draw_septum(panel: Panel, root: Root) -> None:
         towards = np.mean([root.points[i] for i in found], axis=0)
     else:  # the membranous septum lies below the commissure of right and non-coronary cusp
         towards = (root.points["hinge_rcc"] + root.points["hinge_ncc"]) / 2
-    view = _lengthwise(root, towards)
-    panel.picture(view.sample(root.volume), view, style.ANGIO)
-    _plane_line(panel, view, root)
+    beside = _along_axis(panel, root, towards, found)
     if not found:
         panel.caption(
             "Membranous septum not found. The plane runs between RCC and NCC, below whose commissure it lies.",
             color=style.CAUTION.ink,
         )
         return
-    ends = [view.project(root.points[i]) for i in found]
-    if len(ends) == 2:
-        panel.line(ends, landmark_color("ms_lower"), 2.2)
-    for label_id in found:
-        _height(panel, view, root, label_id, schema.by_id(label_id).name)
     missing = [schema.by_id(i).name for i in schema.HEADS["ms"] if i not in found]
-    words = f" {missing[0]} not found." if missing else ""
+    words = f" {missing[0]} not found." if missing else " Rings lie beside this plane." if beside else ""
     panel.caption(f"Plane through the root's axis and the membranous septum; distances from the annulus plane.{words}")
 
 
@@ -193,31 +183,36 @@ def _axial_instead(panel: Panel, root: Root) -> None:
     panel.caption(f"Axial slice instead of the annulus plane: {root.reason}. Rings lie above or below the slice.")
 
 
-def _lengthwise(root: Root, towards: np.ndarray) -> View:
-    view = lengthwise(root.plane.normal, root.axis, towards, LENGTHWISE_WIDTH)
-    return View(root.axis + LENGTHWISE_RISE * root.plane.normal, view.right, view.up, LENGTHWISE_WIDTH)
+def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[str]) -> bool:
+    """The plane through the axis and ``towards``, with landmarks and their distances from the annulus plane.
 
-
-def _plane_line(panel: Panel, view: View, root: Root) -> None:
+    Returns whether one of them lies over 2 mm beside this plane; it is drawn as a ring.
+    """
+    plane = root.plane
+    view = lengthwise(plane.normal, root.axis, towards, LENGTHWISE_WIDTH)
+    view = View(root.axis + LENGTHWISE_RISE * plane.normal, view.right, view.up, LENGTHWISE_WIDTH)
+    panel.picture(view.sample(root.volume), view, style.ANGIO)
     reach, level = view.width / 2 - 8, -LENGTHWISE_RISE
     panel.line([(-reach, level), (reach, level)], landmark_color("annulus_contour"), 1.2)
     panel.line([(0, -view.width / 2), (0, view.width / 2)], style.ON_DARK, 0.7, (0, (2, 4)), alpha=0.8)
-    panel.name((-reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(1, -0.35), size=style.TINY,
-               bold=False)  # fmt: skip
 
-
-def _height(panel: Panel, view: View, root: Root, label_id: str, name: str) -> None:
-    """A landmark, its distance from the plane as a measuring line, and both in words."""
-    point = root.points[label_id]
-    x, y = view.project(point)
-    height = float(root.plane.height(point))
-    # A ring says: this point lies beside the picture's plane (the two septum points seldom share one with the axis).
-    beside = abs((point - view.center) @ np.cross(view.right, view.up))
-    panel.mark((x, y), landmark_color(label_id), filled=beside < 2)
-    if abs(height) > 1.0:
-        panel.arrow((x, -LENGTHWISE_RISE), (x, y), style.HEIGHT_LINE)
-    outwards = (np.sign(x) or 1, 0.2 * np.sign(height))
-    panel.name((x, y), f"{name}  {height:+.1f} mm", landmark_color(label_id), towards=outwards)
+    places = {label_id: view.project(root.points[label_id]) for label_id in label_ids}
+    if len(places) == 2:  # the septum's own height
+        panel.line(list(places.values()), landmark_color("ms_lower"), 3.0)
+    across_view = np.cross(view.right, view.up)
+    beside = {i: abs((root.points[i] - view.center) @ across_view) > 2 for i in label_ids}
+    for label_id, (x, y) in places.items():
+        if abs(y - level) > 1.0:
+            panel.arrow((x, level), (x, y), style.HEIGHT_LINE)
+        panel.mark((x, y), landmark_color(label_id), filled=not beside[label_id])
+    for label_id, (x, y) in places.items():
+        height = float(plane.height(root.points[label_id]))
+        words = f"{schema.by_id(label_id).name}  {height:+.1f} mm".replace("-", "−")
+        panel.name((x, y), words, landmark_color(label_id), towards=(np.sign(x) or 1, 0.4 * np.sign(height)))
+    side = -np.sign(sum(x for x, _ in places.values())) or -1
+    panel.name((side * reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(-side, -0.35),
+               size=style.TINY, bold=False)  # fmt: skip
+    return any(beside.values())
 
 
 def _why(annotation: Annotation, label_id: str) -> str:

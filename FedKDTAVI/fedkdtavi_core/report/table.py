@@ -91,7 +91,7 @@ def _number(
     small: float,
 ) -> None:
     room = width * (VALUE_AT - 0.13)
-    name_size = size if sheet.measure(name, size) <= room else small
+    name_size = next((s for s in (size, small) if sheet.measure(name, s) <= room), 0.78 * size)
     sheet.text(x, y, sheet.fit(name, room, name_size), size=name_size)
     color = style.STOP.ink if row["warning"] else style.INK
     marked = f"▲ {value[0]}" if row["warning"] else value[0]

@@ -61,9 +61,10 @@ endif
 	@touch $@ $(core_ready)
 
 demo: $(core_ready)
-	@ct="$(CT)"; if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); fi; \
+	@set -e; ct="$(CT)"; if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); fi; test -n "$$ct"; \
 	echo "== Annotating $$ct"; \
-	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" --force
+	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" --force; \
+	echo "== Picture: $$(ls -t "$(OUT)"/*/report.png | head -n 1)"
 
 test: $(test_ready)
 	@failed=""; for suite in $(suites); do \

@@ -28,8 +28,10 @@ def notices(annotation: Annotation, measurements: Measurements) -> list[Notice]:
     first = [words for words in measurements.warnings if words not in care]
     first += [words for words in annotation.warnings if words not in first]
     first += _missing(annotation)
-    for label_id, landmark in annotation.landmarks.items():
-        first += [f"{schema.by_id(label_id).name}: {flag}" for flag in landmark.flags]
+    doubts = [
+        f"{schema.by_id(i).name} ({'; '.join(one.flags)})" for i, one in annotation.landmarks.items() if one.flags
+    ]
+    first += [f"Check {', '.join(doubts)}"] if doubts else []
     care += [row["warning"] for row in measurements.rows() if row["group"] == "calcium" and row["warning"]]
 
     found = [Notice(f"▲  {words}", style.STOP) for words in _once(first)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
 from time import perf_counter
 from typing import Any
 
@@ -171,11 +170,9 @@ def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fin
 def _decide_calcium(volume: Volume, annotation: Annotation) -> None:
     from . import calcium
 
-    if annotation.suggestion is None:
-        return
     result = calcium.decide(volume, annotation.suggestion, annotation.suggestion_affine, annotation.landmarks)
     annotation.calcification = result.mask
-    annotation.provenance["calcium"] = _record(result, without=("mask",))
+    annotation.provenance["calcium"] = result.to_dict()
 
 
 def _trace_annulus(volume: Volume, annotation: Annotation) -> None:
@@ -199,16 +196,6 @@ def _flag_doubtful(annotation: Annotation, least: float | None) -> None:
         told = least is not None and landmark.position is not None and landmark.confidence is not None
         if told and landmark.confidence < least:
             landmark.flags.append(f"uncertain: confidence {landmark.confidence:.2f}, check this point")
-
-
-def _record(result: Any, without: tuple[str, ...]) -> dict[str, Any]:
-    """A result's plain values, for the provenance."""
-    values = asdict(result) if is_dataclass(result) else vars(result)
-    return {
-        key: (round(value, 2) if isinstance(value, float) else value)
-        for key, value in values.items()
-        if key not in without and isinstance(value, str | int | float | bool | list | dict | type(None))
-    }
 
 
 def _rounded(values: np.ndarray) -> list[float]:

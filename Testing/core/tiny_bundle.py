@@ -16,8 +16,8 @@ from fedkdtavi_core import schema
 from fedkdtavi_core.bundle import Bundle, metadata, seal
 from fedkdtavi_core.volume import Volume
 
-BACKGROUND_HU, HEART_HU, CALCIUM_HU = 0.0, 100.0, 1500.0
-LEVELS_HU = dict(zip(schema.LANDMARK_IDS, (300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0), strict=True))
+BACKGROUND_HU, HEART_HU, CALCIUM_HU = 0.0, 250.0, 1500.0
+LEVELS_HU = dict(zip(schema.LANDMARK_IDS, (400.0, 500.0, 600.0, 700.0, 800.0, 900.0, 1000.0), strict=True))
 CENTER = np.array([12.0, -20.0, 35.0])
 SPHERE_MM, HEART_MM, CALCIUM_MM = 4.5, 32.0, 4.0
 
@@ -112,7 +112,7 @@ class _Graph:
 def coarse_model():
     """Heart class ``aorta`` wherever it is brighter than the background, root at the middle of that."""
     graph = _Graph()
-    bright = graph.node("Sigmoid", graph.line("image", 40.0, 40.0 * (150 - 60) / 250))
+    bright = graph.node("Sigmoid", graph.line("image", 40.0, 40.0 * (150 - 125) / 250))
     background = graph.line(bright, -20.0, 10.0)
     aorta = graph.line(bright, 20.0, -10.0)
     nothing = graph.line(bright, 0.0, -30.0)
@@ -128,7 +128,7 @@ def student_model(stride: int = 2, heads=("hps", "ms", "calc"), opset: int = 17)
     outputs = {}
     for head in heads:
         if head == "calc":
-            graph.line("image", 20.0, -20.0 * (950 - 150) / 250, output="calc")  # brighter than 950 HU
+            graph.line("image", 20.0, -20.0 * (1050 - 150) / 250, output="calc")  # brighter than 1050 HU
             outputs["calc"] = 1
             continue
         ids = schema.HEADS[head]

@@ -1,7 +1,5 @@
 """Below the diaphragm: liver, spleen, stomach, kidneys, bowel, vessels."""
 
-# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
-
 from __future__ import annotations
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Everything of a chest CT that is not heart: painted before the heart is laid in, and over it."""
 
-# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
-
 from __future__ import annotations
 
 import numpy as np

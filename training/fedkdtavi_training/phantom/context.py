@@ -15,6 +15,7 @@ class ContextParameters:
         left_blood_hu, right_blood_hu: opacified blood of the left and right side.
         arch_start, arch_direction, arch_radius: where the ascending aorta ends, where it points, and its radius.
         descending: (x, y) of the descending aorta at the heart's height.
+        enclose: points (3,) of the heart that the rib cage has to make room for, such as the apex.
         midline: x of spine and sternum; the annulus lies left of it as a rule.
         apex_z: height of the lungs' apices; dome_right, dome_left: heights of the diaphragm.
         width, depth, squareness: of the rib cage (1, 1, 2.3 for the average).
@@ -34,6 +35,7 @@ class ContextParameters:
     arch_direction: np.ndarray = field(default_factory=lambda: np.array([-0.05, -0.3, 1.0], float))
     arch_radius: float = 14.5
     descending: np.ndarray = field(default_factory=lambda: np.array([-15, -72], float))
+    enclose: tuple[np.ndarray, ...] = ()
     midline: float = 8.0
     apex_z: float = 165.0
     dome_right: float = -45.0

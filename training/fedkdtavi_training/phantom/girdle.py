@@ -1,7 +1,5 @@
 """Sternum, clavicles, scapulae and arms."""
 
-# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
-
 from __future__ import annotations
 
 import numpy as np

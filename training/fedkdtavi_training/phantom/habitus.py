@@ -51,11 +51,11 @@ _MUSCLE = np.array(
         (-350, 160, 84, 104),
         (-280, 142, 82, 92),
         (-200, 142, 84, 92),
-        (-120, 148, 90, 96),
-        (-50, 151, 95, 100),
-        (0, 152, 96, 102),
-        (40, 156, 96, 102),
-        (90, 164, 92, 100),
+        (-120, 143, 90, 96),
+        (-50, 144, 95, 99),
+        (0, 144, 95, 100),
+        (40, 146, 95, 101),
+        (90, 158, 91, 100),
         (120, 168, 84, 96),
         (145, 170, 70, 90),
         (165, 160, 48, 78),
@@ -91,9 +91,9 @@ class Habitus:
     @classmethod
     def build(cls, p: ContextParameters, rng: np.random.Generator) -> Habitus:
         """The trunk of ``p``, with small random undulations."""
-        z = np.arange(Z_LOW, Z_HIGH, Z_STEP)
+        z = np.arange(Z_LOW, Z_HIGH, Z_STEP, dtype=np.float32)
         nominal = np.where(z > 0, z * 172 / p.apex_z, z)
-        angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)[:, None]
+        angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False, dtype=np.float32)[:, None]
         cos, sin = np.cos(angle), np.sin(angle)
         columns = [np.interp(nominal, _CAVITY[:, 0], _CAVITY[:, column])[None] for column in (1, 2, 3)]
         half_x, half_y, center = columns[0] * p.width, columns[1] * p.depth, columns[2]
@@ -102,6 +102,8 @@ class Habitus:
         # Flattened in front, with a gutter to each side of the spine.
         cavity = cavity * (1 - 0.05 * np.exp(-(((angle - np.pi / 2) / 0.5) ** 2)))
         cavity *= 1 + 0.07 * np.exp(-(((np.abs(angle - 1.5 * np.pi) - 0.55) / 0.35) ** 2))
+        for place in p.enclose:
+            cavity += _room_for(np.asarray(place, float), p.midline, cavity, angle, z)
         columns = [np.interp(nominal, _MUSCLE[:, 0], _MUSCLE[:, column])[None] for column in (1, 2, 3)]
         extra = np.interp(nominal, [-100, 60, 150, 190], [0.4, 1.0, 1.0, 0.3])[None] * p.muscle_mm
         muscle_x = columns[0] + (p.width - 1) * 130 + extra + p.shoulder_mm * np.exp(-(((nominal - 120) / 45) ** 2))
@@ -139,6 +141,19 @@ class Habitus:
         return np.array([self.midline + radius * np.cos(turn), AXIS_Y + radius * np.sin(turn), z])
 
 
+def _room_for(
+    place: np.ndarray, midline: float, cavity: np.ndarray, angle: np.ndarray, z: np.ndarray, margin_mm: float = 6.0
+) -> np.ndarray:
+    """What a smooth bulge adds to ``cavity`` (ANGLES, heights) so that ``place`` (3,) lies inside it."""
+    dx, dy = place[0] - midline, place[1] - AXIS_Y
+    turn = np.arctan2(dy, dx) % (2 * np.pi)
+    row = int(turn / (2 * np.pi) * ANGLES) % ANGLES
+    column = int(np.clip((place[2] - Z_LOW) / Z_STEP, 0, len(z) - 1))
+    missing = np.hypot(dx, dy) + margin_mm - float(cavity[row, column])
+    aside = (angle - turn + np.pi) % (2 * np.pi) - np.pi
+    return max(missing, 0.0) * np.exp(-((aside / 0.7) ** 2)) * np.exp(-(((z - place[2]) / 80) ** 2))
+
+
 def _fat(p: ContextParameters, angle: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Thickness of subcutaneous fat: most at the flanks and belly, least over spine and sternum; breasts in front."""
     around = 0.8 + 0.25 * np.cos(2 * angle) - 0.3 * np.exp(-(((angle - 1.5 * np.pi) / 0.3) ** 2))
@@ -152,12 +167,9 @@ def _fat(p: ContextParameters, angle: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 def _undulation(angle: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     waves, phases = rng.normal(size=(4, 3)), rng.uniform(0, 2 * np.pi, (4, 3, 2))
-    out = np.zeros((len(angle), len(z)))
-    for a in range(4):
-        for b in range(3):
-            around = waves[a, b] * np.cos((a + 1) * angle + phases[a, b, 0])
-            out += around * np.cos(z / (60 + 50 * b) + phases[a, b, 1])
-    return out
+    around = [waves[a] * np.cos((a + 1) * angle + phases[a, :, 0]) for a in range(4)]
+    along = [np.cos(z / (60 + 50 * np.arange(3.0)[:, None]) + phases[a, :, 1, None]) for a in range(4)]
+    return np.hstack(around) @ np.vstack(along)
 
 
 def rib_heights(turn_from_back: np.ndarray, p: ContextParameters) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Head and neck: skull, brain, face, teeth, airway, mandible."""
 
-# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
-
 from __future__ import annotations
 
 import numpy as np

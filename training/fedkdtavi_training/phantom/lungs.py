@@ -1,7 +1,5 @@
 """Lungs: parenchyma with its texture, vessels and bronchi as branching trees, and what sickness adds."""
 
-# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
-
 from __future__ import annotations
 
 import numpy as np

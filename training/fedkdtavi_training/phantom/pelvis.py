@@ -1,7 +1,5 @@
 """Pelvic bones, bladder, buttocks' muscles and the legs."""
 
-# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
-
 from __future__ import annotations
 
 import numpy as np

@@ -45,7 +45,9 @@ def paint_spine(canvas: Canvas, p: ContextParameters, rng: np.random.Generator) 
     shell, density = rng.uniform(0.4, 0.9), rng.uniform(0.7, 1.2)
     disc, spur = rng.uniform(50, 120), rng.uniform(0, 4)
     for low_z, high_z in ((-420.0, -180.0), (-180.0, 60.0), (60.0, 292.0)):
-        region = canvas.region([p.midline - 52, -172, low_z], [p.midline + 52, -28, high_z])
+        part = np.arange(low_z, high_z)
+        front = float((spine_y(part) + np.interp(part, _BODY[:, 0], _BODY[:, 3])).max()) + 4
+        region = canvas.region([p.midline - 52, -172, low_z], [p.midline + 52, front, high_z])
         if region is None:
             continue
         q = canvas.points[region]

@@ -41,7 +41,7 @@ class Trunk:
     @classmethod
     def build(cls, p: ContextParameters, rng: np.random.Generator) -> Trunk:
         """Sample what ContextParameters leave open."""
-        return cls(p, Habitus.build(p, rng), float(rng.uniform(0.85, 1.2)), float(rng.uniform(1.0, 14.0)))
+        return cls(p, Habitus.build(p, rng), float(rng.uniform(0.65, 1.1)), float(rng.uniform(1.0, 14.0)))
 
     def mediastinum(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) -> (...) mm: the tissue between the lungs."""

@@ -1,7 +1,5 @@
 """Great vessels above and behind the heart: arch with its branches, descending aorta, veins, and the oesophagus."""
 
-# ruff: noqa: RUF005 - a point plus an offset, not two lists to join
-
 from __future__ import annotations
 
 import numpy as np

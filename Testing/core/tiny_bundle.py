@@ -14,7 +14,7 @@ from onnx import TensorProto, checker, helper
 
 from fedkdtavi_core import schema
 from fedkdtavi_core.bundle import Bundle, metadata, seal
-from fedkdtavi_core.volume import Volume
+from fedkdtavi_core.volume import Grid, Volume
 
 BACKGROUND_HU, HEART_HU, CALCIUM_HU = 0.0, 250.0, 1500.0
 LEVELS_HU = dict(zip(schema.LANDMARK_IDS, (400.0, 500.0, 600.0, 700.0, 800.0, 900.0, 1000.0), strict=True))
@@ -42,12 +42,16 @@ def blob_volume(
     if affine is None:
         affine = np.diag([1.5, 1.5, 1.5, 1.0])
         affine[:3, 3] = CENTER - 1.5 * (np.array(shape) - 1) / 2 + [5, -4, 3]
-    ijk = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
-    ras = ijk @ affine[:3, :3].T + affine[:3, 3]
+    grid = Grid(tuple(shape), affine)
     hu = np.full(shape, BACKGROUND_HU, np.float32)
 
     def draw(center, radius, level):
-        hu[((ras - center) ** 2).sum(-1) <= radius**2] = level
+        reach, middle = np.ceil(radius / grid.spacing) + 1, grid.to_ijk(center)
+        low = np.clip(np.floor(middle - reach), 0, shape).astype(int)
+        high = np.clip(np.ceil(middle + reach) + 1, 0, shape).astype(int)
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        offset = grid.to_ras(np.moveaxis(np.mgrid[box], 0, -1)) - center
+        hu[box][(offset**2).sum(-1) <= radius**2] = level
 
     if heart:
         draw(CENTER, HEART_MM, HEART_HU)

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import tiny_bundle
 
 from fedkdtavi_core import errors
 from fedkdtavi_core.cli import console, extras, naming
@@ -77,6 +78,19 @@ def test_bundle_refused_is_exit_code_5(tmp_path, capsys):
     )
     assert capsys.readouterr().err.count("\n") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bundle_commands(tmp_path, capsys):
+    sealed = tiny_bundle.write_bundle(tmp_path / "tiny")
+    assert main(["bundle", "pack", str(tmp_path / "tiny"), "--out", str(tmp_path / "tiny.zip")]) == 0
+    assert main(["bundle", "verify", str(tmp_path / "tiny.zip")]) == 0
+    assert capsys.readouterr().out.count(sealed.digest) == 2
+    assert main(["bundle", "info", str(tmp_path / "tiny.zip"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == sealed.digest
+    assert main(["bundle", "pack", str(tmp_path / "tiny"), "--out", str(tmp_path / "tiny.zip")]) == errors.EXIT_USAGE
+    (tmp_path / "tiny" / "models" / "student.onnx").write_bytes(b"altered")
+    assert main(["bundle", "verify", str(tmp_path / "tiny")]) == errors.EXIT_BUNDLE
+    assert "student.onnx" in capsys.readouterr().err
 
 
 def test_the_unexpected_is_one_sentence_and_a_log(tmp_path, capsys, monkeypatch):
@@ -198,3 +212,18 @@ def test_a_reader_that_goes_away_is_no_error():
 
 def run_shell(line: str) -> subprocess.CompletedProcess:
     return subprocess.run(line, shell=True, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other signals")
+def test_a_request_to_stop_does_not_change_the_exit_code():
+    program = """
+import os, signal, sys
+from fedkdtavi_core.cli.stop import stoppable
+with stoppable() as asked:
+    try:
+        exec("os.kill(os.getpid(), signal.SIGTERM)")
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), signal.SIGTERM)  # a second request while things are put in order
+        sys.exit(41 if asked() else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=False).returncode == 41

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             with shown(console, args.progress, cancelled, len(paths)) as start:
                 for index, (path, target) in enumerate(zip(paths, targets, strict=True)):
                     outcomes.append(_guarded(args, path, target, bundle, start(index, path.name)))
-                    _tell(console, outcomes[-1], args.timings)
+                    _tell(console, outcomes[-1], rows=len(paths) == 1, timings=args.timings)
         except (KeyboardInterrupt, Cancelled):
             done = sum(outcome.error is None for outcome in outcomes)
             error = Cancelled(f"Cancelled; {done} of {len(paths)} CTs are done and nothing half-written was left.")
@@ -118,7 +118,7 @@ def _guarded(args: argparse.Namespace, path: Path, target: Path, bundle: Bundle,
     return Outcome(path, target, content | {"seconds": clock.rounded(), "timings": clock.sentence()})
 
 
-def _tell(console: Console, outcome: Outcome, timings: bool) -> None:
+def _tell(console: Console, outcome: Outcome, *, rows: bool, timings: bool) -> None:
     if outcome.error:
         console.error(outcome.error["message"])
         console.event("failed", **outcome.to_dict())
@@ -126,9 +126,9 @@ def _tell(console: Console, outcome: Outcome, timings: bool) -> None:
     content = outcome.content
     found, missing = content["landmarks_found"], content["landmarks_missing"]
     console.say(f"{outcome.path}: {len(found)} of {len(found) + len(missing)} landmarks, written to {outcome.target}")
-    for kind in ("notes", "warnings"):
-        for sentence in content[kind]:
-            console.say(f"  {kind[:-1]}: {sentence}")
+    options.say_findings(console, content["notes"], content["warnings"], content["flags"])
+    if rows:
+        options.say_rows(console, content["measurements"]["rows"])
     if timings:
         console.say(f"  {content['timings']}")
     console.event("done", **outcome.to_dict())
@@ -167,11 +167,11 @@ def annotate_one(
     points = None if args.points is None else read_points(args.points)
     with clock("reading"):
         volume = read_volume(path, series=args.series, phase=args.phase, progress=progress.part(0.0, 0.25))
-    with clock("networks"):
+    with clock("rest"):
         annotation = annotate(
             volume, bundle, device=args.device, points=points and points.landmarks, progress=progress.part(0.25, 0.8)
         )
-    clock.split("networks", _STAGES, annotation.provenance.get("timings", {}))
+    clock.split("rest", _STAGES, annotation.provenance.get("timings", {}))
     progress.step(0.8, "Measuring")
     with clock("measuring"):
         measurements = measure(volume, annotation)

@@ -81,7 +81,7 @@ class Console:
 def describe(error: BaseException, doing: str = "") -> dict[str, Any]:
     """An error as ``code``, ``message`` (one sentence) and ``exit_code``; the unexpected ones with their ``log``."""
     if isinstance(error, KeyboardInterrupt):
-        error = Cancelled("Cancelled; nothing half-written was left.")
+        error = Cancelled("Cancelled.")
     if isinstance(error, MemoryError):
         what = doing or "this CT"
         error = InputError(f"{what}: there is not enough memory for it; close other programs or use a smaller CT.")

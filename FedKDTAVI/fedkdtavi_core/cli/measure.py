@@ -47,9 +47,8 @@ def run(args: argparse.Namespace) -> int:
         content = measure_again(args, start(0, args.folder.resolve().name))
     changed = ", ".join(content["changed"]) or "nothing"
     console.say(f"{args.folder}: measured again, changed since the prediction: {changed}")
-    for kind in ("notes", "warnings"):
-        for sentence in content[kind]:
-            console.say(f"  {kind[:-1]}: {sentence}")
+    options.say_findings(console, content["notes"], content["warnings"], {})
+    options.say_rows(console, content["measurements"]["rows"])
     console.result({"status": "done", "exit_code": EXIT_OK, "output": str(args.folder), **content})
     return EXIT_OK
 

@@ -39,7 +39,7 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
     """A folder name for each CT: its file name without ending.
 
     CTs of the same name get the names of the folders above in front (``a/ct.nii.gz``, ``b/ct.nii.gz`` -> ``a-ct``,
-    ``b-ct``), as many as it takes, and numbers where that does not help; upper and lower case count as the same, as on Windows.
+    ``b-ct``), as many as it takes, and numbers where that does not help; upper and lower case count as the same.
     """
     parts = [path.resolve().parts for path in paths]
     stems = [_name(p, 1).casefold() for p in parts]

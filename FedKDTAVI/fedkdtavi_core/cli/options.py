@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import schema
+from .console import Console
 from .progress import CHOICES
 
 
@@ -29,6 +32,28 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def number_or_text(text: str) -> int | str:
     """A whole number is a place in a list; anything else is looked for."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else text
+
+
+def say_findings(
+    console: Console, notes: Iterable[str], warnings: Iterable[str], flags: Mapping[str, Iterable[str]]
+) -> None:
+    """What a person has to know before any number."""
+    for sentence in warnings:
+        console.say(f"  warning: {sentence}")
+    for label_id, sentences in flags.items():
+        for sentence in sentences:
+            console.say(f"  check {schema.by_id(label_id).name}: {sentence}")
+    for sentence in notes:
+        console.say(f"  note: {sentence}")
+
+
+def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
+    """The numbers that could be measured, one to a line."""
+    for row in rows:
+        value = row["value"]
+        if value is not None:
+            number = f"{value:.1f}" if isinstance(value, float) and row["unit"] else f"{value}"
+            console.say(f"  {row['name']}: {number} {row['unit']}".rstrip())
 
 
 def draw_report(volume: Any, annotation: Any, measurements: Any, folder: Path) -> None:

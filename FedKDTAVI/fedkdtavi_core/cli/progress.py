@@ -61,7 +61,10 @@ def _bar(cancelled: Callable[[], bool], count: int) -> Iterator[Callable[[int, s
         TimeElapsedColumn(),
         TextColumn("{task.fields[message]}", markup=False),
     ]
-    with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+    console = RichConsole(stderr=True)
+    # Lines for a terminal go above the bar; a file or a pipe gets them itself.
+    both = sys.stdout.isatty()
+    with RichProgress(*columns, console=console, transient=True, redirect_stdout=both) as bar:
         task = bar.add_task("", total=count, message="")
 
         def start(index: int, name: str) -> Progress:

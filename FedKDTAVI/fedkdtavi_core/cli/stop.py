@@ -43,6 +43,9 @@ def stoppable(*, on_stdin_close: bool = False) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        # CPython takes a KeyboardInterrupt for unhandled when it passes through exec() of a text (as dataclasses do),
+        # and then ends by SIGINT whatever exit code was returned; running another text makes it forget that.
+        exec("")
 
 
 def _watch_stdin(asked: threading.Event) -> None:

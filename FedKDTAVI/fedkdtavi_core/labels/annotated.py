@@ -20,7 +20,7 @@ from ..volume import Grid
 from .jsonfile import read_json, write_json
 from .markups import LandmarkFile, read_contour, read_landmarks, write_contour, write_landmarks
 from .record import now
-from .segmentation import read_segment, write_segment
+from .segmentation import bounding_box, read_segment, write_segment
 
 LANDMARKS, CALCIFICATION, CONTOUR, PROVENANCE = (
     "landmarks.mrk.json", "calcification.seg.nrrd", "annulus.mrk.json", "provenance.json",
@@ -60,7 +60,7 @@ def write_annotation(folder: Path, annotation: Annotation, grid: Grid, source: d
     if annotation.annulus_contour is not None:
         write_contour(folder / CONTOUR, annotation.annulus_contour, annotation.contour_status)
     provenance = {
-        "program": {"name": "fedkdtavi", "version": __version__},
+        "code_version": __version__,
         "schema_version": schema.SCHEMA_VERSION,
         "written": now(),
         **annotation.provenance,
@@ -180,8 +180,11 @@ def _mask_digest(mask: np.ndarray | None) -> str | None:
     """Digest of which voxels belong to a segment, whatever order they lie in memory; None when not assessed."""
     if mask is None:
         return None
-    where = np.flatnonzero(mask.T if mask.flags.f_contiguous else np.asfortranarray(mask).T)
-    return hashlib.sha256(repr(mask.shape).encode() + where.astype("<i8").tobytes()).hexdigest()
+    box = bounding_box(mask)
+    if box is None:
+        return hashlib.sha256(repr(mask.shape).encode()).hexdigest()
+    place = repr((mask.shape, [(part.start, part.stop) for part in box]))
+    return hashlib.sha256(place.encode() + np.packbits(mask[box] != 0).tobytes()).hexdigest()
 
 
 def _same_curve(curve: np.ndarray, before: Any) -> bool:

@@ -76,7 +76,7 @@ def write_segment(
     label = schema.by_id(label_id)
     if mask is not None and mask.shape != grid.shape:
         raise ValueError(f"the mask's shape {mask.shape} is not the CT's {grid.shape}")
-    box = None if mask is None else _bounding_box(mask)
+    box = None if mask is None else bounding_box(mask)
     kji = np.zeros(grid.shape[::-1], np.uint8)
     if mask is not None and box is not None:
         kji[box[::-1]] = (mask[box] != 0).T  # only the box: turning a whole CT's mask around costs a second
@@ -166,7 +166,7 @@ def _tag(tags: str, name: str) -> str | None:
     return None
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
     """Slices around everything that is set, or None when nothing is."""
     along_i = mask.any(axis=(1, 2))
     if not along_i.any():

@@ -47,7 +47,7 @@ def kernel(out_mm: np.ndarray, n: int, step: float, sigma: float, edge: float = 
     """(len(out_mm), n): Gaussian point spread with overshoot ``edge``, read at ``out_mm``."""
     blur = gaussian(n, step, sigma)
     if edge > 0:
-        blur = (1 + edge) * blur - edge * gaussian(n, step, 2 * max(sigma, 0.5 * step))
+        blur = np.float32(1 + edge) * blur - np.float32(edge) * gaussian(n, step, 2 * max(sigma, 0.5 * step))
     if len(out_mm) == n and abs(out_mm[0]) < 1e-6 and abs(out_mm[-1] - (n - 1) * step) < 1e-4:
         return blur
     return linear(out_mm, np.arange(n) * step) @ blur

@@ -5,7 +5,7 @@ All ranges are choices, made wide so that real scanners lie inside; none is a me
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class StyleRanges:
         psf, thickness = value["psf_mm"], value["slice_thickness_mm"]
         # Sharp kernels have the overshoot and the fine, strong noise; soft ones neither.
         sharp = 1 - (np.log(psf) - np.log(self.psf_mm[0])) / (np.log(self.psf_mm[1]) - np.log(self.psf_mm[0]))
-        value["edge"] = max(value["edge"] * sharp, self.edge[0])
+        value["edge"] = float(max(value["edge"] * sharp, self.edge[0]))
         value["noise_grain_mm"] = float(max(psf * rng.uniform(0.8, 1.4), 0.25))
         value["slice_increment_mm"] = thickness * float(rng.uniform(*self.overlap))
         value["circular"] = bool(present[0] < self.circular_chance)
@@ -123,6 +123,17 @@ class StyleRanges:
         if present[4] >= self.jitter_chance:
             value["jitter_mm"] = 0.0
         return ScannerStyle(**value)
+
+    def narrowed(self, name: str, rng: np.random.Generator, share: tuple[float, float] = (0.3, 0.6)) -> StyleRanges:
+        """One hospital's part of these ranges: of every factor a random interval with ``share`` of its width."""
+        part = {}
+        for factor in (*self._FACTORS, "field_of_view_mm"):
+            low, high = (np.log(v) if factor in self._LOG else v for v in getattr(self, factor))
+            width = (high - low) * rng.uniform(*share)
+            start = rng.uniform(low, high - width)
+            ends = np.exp([start, start + width]) if factor in self._LOG else (start, start + width)
+            part[factor] = (float(ends[0]), float(ends[1]))
+        return replace(self, name=name, **part)
 
     def outside(self, style: ScannerStyle) -> tuple[str, ...]:
         """Names of the factors of ``style`` that lie outside these ranges (an absent part is inside)."""

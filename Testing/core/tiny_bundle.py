@@ -36,9 +36,17 @@ POINTS = {i: CENTER + np.array(offset) for i, offset in OFFSETS.items()}
 
 
 def blob_volume(
-    affine: np.ndarray | None = None, shape=(110, 104, 100), *, leave_out: tuple[str, ...] = (), heart: bool = True
+    affine: np.ndarray | None = None,
+    shape=(110, 104, 100),
+    *,
+    leave_out: tuple[str, ...] = (),
+    heart: bool = True,
+    noise_hu: float = 0.0,
 ) -> Volume:
-    """The spheres drawn on a grid (by default 1.5 mm, axes R, A, S, centred near the root)."""
+    """The spheres drawn on a grid (by default 1.5 mm, axes R, A, S, centred near the root).
+
+    ``noise_hu``: standard deviation of noise, without which a file reader takes the spheres for a label map.
+    """
     if affine is None:
         affine = np.diag([1.5, 1.5, 1.5, 1.0])
         affine[:3, 3] = CENTER - 1.5 * (np.array(shape) - 1) / 2 + [5, -4, 3]
@@ -59,7 +67,8 @@ def blob_volume(
         for label_id, level in LEVELS_HU.items():
             if label_id not in leave_out:
                 draw(POINTS[label_id], SPHERE_MM, level)
-    return Volume(hu.astype(np.int16), affine, {"path": "blobs.nii.gz"})
+    hu += np.random.default_rng(5).normal(0, noise_hu, shape)
+    return Volume(np.round(hu).astype(np.int16), affine, {"path": "blobs.nii.gz"})
 
 
 def rotation(axis, degrees: float) -> np.ndarray:

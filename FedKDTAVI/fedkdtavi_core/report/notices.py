@@ -28,10 +28,8 @@ def notices(annotation: Annotation, measurements: Measurements) -> list[Notice]:
     first = [words for words in measurements.warnings if words not in care]
     first += [words for words in annotation.warnings if words not in first]
     first += _missing(annotation)
-    doubts = [
-        f"{schema.by_id(i).name} ({'; '.join(one.flags)})" for i, one in annotation.landmarks.items() if one.flags
-    ]
-    first += [f"Check {', '.join(doubts)}"] if doubts else []
+    present = [i for i, landmark in annotation.landmarks.items() if landmark.flags and landmark.position is not None]
+    first += [f"Check {', '.join(_with_flags(annotation, i) for i in present)}"] if present else []
     care += [row["warning"] for row in measurements.rows() if row["group"] == "calcium" and row["warning"]]
 
     found = [Notice(f"▲  {words}", style.STOP) for words in _once(first)]
@@ -56,14 +54,20 @@ def _care(measurements: Measurements) -> list[str]:
 
 
 def _missing(annotation: Annotation) -> list[str]:
-    names = [
-        schema.by_id(i).name
+    missing = [
+        i
         for i, landmark in annotation.landmarks.items()
         if landmark.position is None and landmark.status != Status.ABSENT
     ]
-    if len(names) == len(schema.LANDMARKS):
+    if len(missing) == len(schema.LANDMARKS):
         return ["No landmark was found: nothing can be measured"]
-    return [f"Not found: {', '.join(names)}"] if names else []
+    return [f"Not found: {', '.join(_with_flags(annotation, i) for i in missing)}"] if missing else []
+
+
+def _with_flags(annotation: Annotation, label_id: str) -> str:
+    """A landmark's name with what the plausibility check says of it."""
+    flags = "; ".join(annotation.landmarks[label_id].flags)
+    return schema.by_id(label_id).name + (f" ({flags})" if flags else "")
 
 
 def _once(many: Iterable[str]) -> list[str]:

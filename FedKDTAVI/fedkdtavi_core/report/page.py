@@ -44,7 +44,8 @@ def compose(volume: Volume, annotation: Annotation, measurements: Measurements) 
     def panel(index: int, title: str, label: str) -> Panel:
         return Panel(sheet, *place(index), side, title, label=label)
 
-    draw_annulus(panel(0, "Annulus plane" if root.plane else "Axial slice", "annulus"), root)
+    axial = root.plane is None and root.middle is not None
+    draw_annulus(panel(0, "Axial slice" if axial else "Annulus plane", "annulus"), root)
     draw_ostium(panel(1, "Left main ostium", "ostium_lca"), root, "ostium_lca")
     draw_ostium(panel(2, "Right coronary ostium", "ostium_rca"), root, "ostium_rca")
     draw_septum(panel(3, "Membranous septum", "septum"), root)

@@ -5,21 +5,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..annotation import Annotation, Status
 from ..volume import Volume
+from .annulus import AnnulusContour, annulus_contour, measured_contour
 from .blood import root_blood
 from .calcium import CalciumVolumes, calcium_rows, calcium_volumes
 from .calcium import missing_rows as no_calcium_rows
 from .carm import CArm, View, carm_views
 from .carm import missing_rows as no_carm_rows
-from .contour import MUCH_CALCIUM_SHARE, Contour, circle_points, trace_lumen
+from .contour import Contour, circle_points, trace_lumen
 from .coronary import coronary_rows
-from .curve import CurveSize, measure_curve, size_rows
+from .curve import CurveSize, measure_curve
 from .plane import AnnulusPlane, annulus_plane
 from .plane import missing_rows as no_plane_rows
 from .row import NotMeasurable, Row
@@ -46,38 +47,6 @@ __all__ = [
     "measure_curve",
     "trace_lumen",
 ]
-
-NOT_MEASURABLE = "not measurable: "
-# A contour that strays this far from the annulus plane was made for another plane.
-MAX_OUT_OF_PLANE_MM = 1.0
-# Hinge points lie on the annulus: a contour that passes them by at this mean distance is worth a look.
-MAX_HINGE_DISTANCE_MM = 4.0
-
-
-@dataclass(frozen=True)
-class AnnulusContour:
-    """The annulus as it is measured: a reviewed curve, or one traced in the CT.
-
-    Attributes:
-        points: (N, 3) RAS mm, closed, or None when not measurable.
-        size: areas and diameters, or None.
-        reason: why it is not measurable; empty when it is.
-        warning: what to know about it.
-        source: "reviewed", "predicted" or "traced".
-    """
-
-    points: np.ndarray | None
-    size: CurveSize | None
-    reason: str = ""
-    warning: str = ""
-    source: str = "traced"
-
-    def rows(self) -> list[Row]:
-        """Area, perimeter, diameters, eccentricity; a warning stands at the first of them."""
-        if self.size is None:
-            return size_rows(reason=self.reason.removeprefix(NOT_MEASURABLE))
-        first, *rest = self.size.rows()
-        return [replace(first, warning=self.warning), *rest]
 
 
 @dataclass(frozen=True)
@@ -187,7 +156,7 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
         blood_reason = str(error)
     suitability = assess(volume, plane, points, blood, blood_reason)
 
-    contour = _contour(volume, annotation, plane, plane_reason, suitability)
+    contour = measured_contour(volume, annotation, plane, plane_reason, suitability)
     volumes, rule, calcium_table = _measure_calcium(volume, annotation, plane, plane_reason, suitability)
     carm = None if plane is None else carm_views(plane)
     coronary = coronary_rows(plane, points, plane_reason)
@@ -217,55 +186,6 @@ def landmark_points(annotation: Annotation) -> dict[str, np.ndarray | None]:
         usable = landmark.status is not Status.ABSENT and position is not None and np.isfinite(position).all()
         points[label_id] = position if usable else None
     return points
-
-
-def annulus_contour(volume: Volume, plane: AnnulusPlane) -> AnnulusContour:
-    """Trace the annulus in the CT; a contour that leaks is returned as not measurable, with the reason."""
-    try:
-        found = trace_lumen(volume, plane.centre, plane.normal, expected_radius_mm=plane.radius)
-    except NotMeasurable as error:
-        return AnnulusContour(None, None, f"{NOT_MEASURABLE}{error}")
-    warnings = []
-    if found.calcium_share > MUCH_CALCIUM_SHARE:
-        warnings.append(f"calcium hides the annulus edge on {100 * found.calcium_share:.0f} % of the rays: check it")
-    nearest = np.linalg.norm(found.points[None] - plane.hinges[:, None], axis=2).min(axis=1)
-    if nearest.mean() > MAX_HINGE_DISTANCE_MM:
-        warnings.append(f"the annulus contour passes the hinge points by {nearest.mean():.0f} mm: check it")
-    return AnnulusContour(found.points, found.size, "", "; ".join(warnings))
-
-
-def _contour(
-    volume: Volume,
-    annotation: Annotation,
-    plane: AnnulusPlane | None,
-    plane_reason: str,
-    suitability: Suitability,
-) -> AnnulusContour:
-    given, status = annotation.annulus_contour, annotation.contour_status
-    if status is Status.ABSENT:
-        return AnnulusContour(None, None, f"{NOT_MEASURABLE}marked so by the reviewer", source="reviewed")
-    reviewed = status in (Status.CORRECTED, Status.CONFIRMED)
-    if given is not None:
-        away = 0.0 if plane is None else float(np.abs(plane.height(given)).max(initial=0.0))
-        if reviewed or (plane is not None and away <= MAX_OUT_OF_PLANE_MM and not suitability.refusal):
-            return _given_contour(np.asarray(given, float), plane, away, "reviewed" if reviewed else "predicted")
-    if suitability.refusal:
-        return AnnulusContour(None, None, f"{NOT_MEASURABLE}{suitability.refusal}")
-    if plane is None:
-        return AnnulusContour(None, None, plane_reason)
-    return annulus_contour(volume, plane)
-
-
-def _given_contour(points: np.ndarray, plane: AnnulusPlane | None, away: float, source: str) -> AnnulusContour:
-    in_plane = plane is not None and away <= MAX_OUT_OF_PLANE_MM
-    try:
-        size = measure_curve(points, plane.normal if in_plane else None)
-    except NotMeasurable as error:
-        return AnnulusContour(None, None, f"{NOT_MEASURABLE}{error}", source=source)
-    warning = ""
-    if plane is not None and not in_plane:
-        warning = f"the contour lies up to {away:.1f} mm off the annulus plane: measured in its own plane"
-    return AnnulusContour(points, size, "", warning, source)
 
 
 def _measure_calcium(

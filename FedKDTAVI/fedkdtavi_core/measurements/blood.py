@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -18,8 +19,10 @@ MIN_VOXELS = 30
 INNER_SHARE = 0.6  # of the circle's radius: stays off the wall, its calcium and an eccentric annulus
 ROOT_RANGE_MM = (-6.0, 6.0)
 LVOT_RANGE_MM = (-8.0, -1.0)
-# Two landmarks on the root's wall at least this far apart have blood half-way between them.
+# Two landmarks on the root's wall at least this far apart have blood half-way between them, unless they belong to one
+# cusp: an ostium lies over its own hinge point, with the wall between them.
 MIN_CHORD_MM = 12.0
+_WALL = {"hinge_rcc": "R", "hinge_lcc": "L", "hinge_ncc": "N", "ostium_rca": "R", "ostium_lca": "L"}
 CHORD_RADIUS_MM = 3.0
 
 
@@ -67,12 +70,14 @@ def root_blood(volume: Volume, plane: AnnulusPlane | None, points: Mapping[str, 
         radius = INNER_SHARE * plane.radius
         values = voxels_in_cylinder(volume, plane.centre, plane.normal, radius, *ROOT_RANGE_MM)
         return statistics(values, "lumen within 6 mm of the annulus plane")
-    wall = [points[i] for i in ("hinge_rcc", "hinge_lcc", "hinge_ncc", "ostium_rca", "ostium_lca") if _given(points, i)]
-    pairs = [(float(np.linalg.norm(a - b)), (a + b) / 2) for n, a in enumerate(wall) for b in wall[n + 1 :]]
-    pairs = [pair for pair in pairs if pair[0] >= MIN_CHORD_MM]
-    if not pairs:
+    chords = []
+    for first, second in combinations([i for i in _WALL if points.get(i) is not None], 2):
+        a, b = np.asarray(points[first], float), np.asarray(points[second], float)
+        if _WALL[first] != _WALL[second] and np.linalg.norm(a - b) >= MIN_CHORD_MM:
+            chords.append((float(np.linalg.norm(a - b)), (a + b) / 2))
+    if not chords:
         raise NotMeasurable("too few landmarks to say where the lumen of the root is")
-    centre = max(pairs, key=lambda pair: pair[0])[1]
+    centre = max(chords, key=lambda chord: chord[0])[1]
     values = voxels_in_cylinder(volume, centre, np.array([0.0, 0.0, 1.0]), CHORD_RADIUS_MM, -4.0, 4.0)
     return statistics(values, "lumen between the landmarks that are there")
 
@@ -85,7 +90,3 @@ def lvot_blood(volume: Volume, plane: AnnulusPlane) -> Blood:
     """
     values = voxels_in_cylinder(volume, plane.centre, plane.normal, INNER_SHARE * plane.radius, *LVOT_RANGE_MM)
     return statistics(values, "outflow tract")
-
-
-def _given(points: Mapping[str, np.ndarray | None], label_id: str) -> bool:
-    return points.get(label_id) is not None

@@ -22,7 +22,8 @@ MAX_RADIUS_MM = 30.0
 
 # When a curve is not an edge of the lumen (each is tested):
 MAX_NO_EDGE_SHARE = 0.20  # rays without an edge, calcified ones apart
-MAX_NO_EDGE_ARC_DEG = 45.0  # one gap: the opening towards the left atrium or the ventricle
+MAX_NO_EDGE_ARC_DEG = 40.0  # one gap: the opening towards the left atrium or the ventricle
+SAID_GAP_DEG = 12.0  # a bridged gap from here on is said
 MAX_UNSEEN_SHARE = 0.75  # rays without an edge or hidden by calcium; from MUCH_CALCIUM_SHARE on it is said
 MUCH_CALCIUM_SHARE = 0.35
 MAX_UNSEEN_ARC_DEG = 100.0
@@ -43,6 +44,7 @@ class Contour:
         size: areas and diameters.
         edge_share: 0..1, rays on which an edge was seen.
         calcium_share: 0..1, rays on which calcium hides the edge and the curve bridges.
+        gap_deg: widest arc without an edge that the curve bridges, calcium apart.
         blood: HU of the lumen in the plane.
         step_hu: median step in HU between lumen and surroundings.
     """
@@ -52,12 +54,18 @@ class Contour:
     size: CurveSize
     edge_share: float
     calcium_share: float
+    gap_deg: float
     blood: Blood
     step_hu: float
 
 
 def trace_lumen(
-    volume: Volume, centre: np.ndarray, normal: np.ndarray, *, expected_radius_mm: float | None = None
+    volume: Volume,
+    centre: np.ndarray,
+    normal: np.ndarray,
+    *,
+    expected_radius_mm: float | None = None,
+    expected_circle: tuple[np.ndarray, float] | None = None,
 ) -> Contour:
     """Trace the lumen's edge in the plane through ``centre`` (3,) RAS mm with ``normal`` (3,).
 
@@ -68,6 +76,8 @@ def trace_lumen(
         centre: any point well inside the lumen.
         normal: normal of the plane, need not have unit length.
         expected_radius_mm: about the lumen's radius, bounding the search to 1.8 times of it; default 30 mm.
+        expected_circle: centre (3,) and radius in mm of a circle near the edge, such as the one through the hinge
+            points; it decides between competing edges only.
 
     Raises:
         NotMeasurable: no contrast, the CT ends inside the lumen, no edge on too many rays, or the curve leaks.
@@ -91,7 +101,8 @@ def trace_lumen(
         image = np.mean(slab, axis=0)
         outside = np.isnan(image)
         # Where the CT ends there is no edge to see: tissue-free, so that it can only show as missing.
-        edge = find_edge(np.where(outside, blood.mean, image), blood.mean, noise, calcium_hu)
+        expected = None if expected_circle is None else _radii_of_circle(centre, rays, *expected_circle)
+        edge = find_edge(np.where(outside, blood.mean, image), blood.mean, noise, calcium_hu, expected)
         points = centre + rays * edge.radius[:, None]
         size = measure_curve(points, n)
         at_edge = np.clip(((edge.radius - FIRST_MM) / STEP_MM).astype(int), 0, len(radii) - 1)
@@ -102,7 +113,15 @@ def trace_lumen(
         if shifted < 0.5:
             break
     _refuse_leak(image, radii, edge.radius, edge.found, edge.bridged, blood, size)
-    return Contour(points, n, size, float(edge.found.mean()), float(edge.bridged.mean()), blood, edge.step_hu)
+    gap = _longest_arc(~edge.found & ~edge.bridged)
+    return Contour(points, n, size, float(edge.found.mean()), float(edge.bridged.mean()), gap, blood, edge.step_hu)
+
+
+def _radii_of_circle(centre: np.ndarray, rays: np.ndarray, middle: np.ndarray, radius: float) -> np.ndarray:
+    """(N_RAYS,) mm from ``centre`` to a circle of the same plane along ``rays``; its radius when seen from outside."""
+    along = rays @ (np.asarray(middle, float) - centre)
+    inside = radius**2 - ((middle - centre) @ (middle - centre) - along**2)
+    return np.where(inside > 0, along + np.sqrt(np.maximum(inside, 0)), radius)
 
 
 def _refuse_leak(

@@ -22,9 +22,12 @@ SOFT_TISSUE_HU = 40.0  # the lumen is walled by soft tissue: darker surroundings
 WALL_HU = 80.0  # soft tissue of the wall where fat or air (under FAT_HU) follows within the window
 FAT_HU = 20.0
 _WALLS_MM = (1.5, 2.25, 3.0)
-_WALL_GAIN = 0.2  # of the noise variance, mean over 15 rays
+_WALL_GAIN = 0.2  # of the noise variance, mean over 15 rays: what a wall has to explain to be believed
+_WALL_LOSS = 50.0  # one ray can speak against a wall with no more than this
 _BLOOM_MM = 1.0  # calcium's blur hides the edge this far around it
 _NEUTRAL = 0.35  # reward of a path through calcium: less than an edge, more than none
+_EXPECTED_FREE_MM = 2.0  # an annulus is an ellipse: its edge leaves the circle through the hinge points by this much
+_EXPECTED_PULL = 0.02  # reward lost per mm^2 beyond
 _MAX_STEP = 2  # bins between neighbouring rays
 _WINDOW_MM = np.arange(-2.75, 2.0 + 1e-6, STEP_MM)  # around the path; short outside, where other tissue follows
 _OFFSETS_MM = np.arange(-1.25, 1.25 + 1e-6, 0.125)
@@ -33,6 +36,7 @@ _CANDIDATES = np.array([(offset, blur) for blur in _BLURS_MM for offset in _OFFS
 _SHAPES = ndtr((_CANDIDATES[:, :1] - _WINDOW_MM) / _CANDIDATES[:, 1:])  # (C, W): 1 inside, 0 outside
 _SMOOTHING = 100.0  # keeps harmonics up to about the eighth; an ellipse loses 0.2 % of its flattening
 _MIN_STEP_SHARE = 0.3  # of the usual step between blood and tissue: less is no edge
+_GAP_WEIGHT = 1e-4  # where no edge was seen the curve follows its neighbours, and the path only in the end
 _OUTLIER_MM = 1.5  # a ray's edge farther from the smooth curve is another structure's edge
 
 
@@ -53,7 +57,9 @@ class Edge:
     step_hu: float
 
 
-def find_edge(image: np.ndarray, blood: float, noise: float, calcium_hu: float) -> Edge:
+def find_edge(
+    image: np.ndarray, blood: float, noise: float, calcium_hu: float, expected: np.ndarray | None = None
+) -> Edge:
     """The lumen's edge on a polar image.
 
     Args:
@@ -61,12 +67,18 @@ def find_edge(image: np.ndarray, blood: float, noise: float, calcium_hu: float) 
         blood: mean HU of the lumen.
         noise: standard deviation of the image's samples in HU.
         calcium_hu: samples above this are calcium.
+        expected: (N_RAYS,) mm about where the edge should lie, or None. It decides between edges that compete (a
+            leaflet in the plane and the wall behind it) and does not move the edge that is chosen.
     """
     calcium = image > calcium_hu
     hidden = _grow(calcium)
     surround = _surround(image, blood)
     capped = np.where(calcium, blood, image)
-    path = FIRST_MM + STEP_MM * _closed_path(_reward(np.clip(capped, surround, blood), blood, surround, hidden))
+    reward = _reward(np.clip(capped, surround, blood), blood, surround, hidden)
+    if expected is not None:
+        away = np.abs(FIRST_MM + STEP_MM * np.arange(image.shape[1]) - expected[:, None])
+        reward -= _EXPECTED_PULL * np.clip(away - _EXPECTED_FREE_MM, 0, None) ** 2
+    path = FIRST_MM + STEP_MM * _closed_path(reward)
     smooth_image = ndimage.gaussian_filter1d(capped, 1.0, axis=0, mode="wrap")
     for _ in range(2):
         edge, step, level, bridged = _fit_steps(smooth_image, hidden, path, noise)
@@ -117,9 +129,10 @@ def _closed_path(reward: np.ndarray) -> np.ndarray:
     best = reward[0].copy()
     came = np.empty((2 * rays, samples), np.int8)
     padded = np.full(samples + 2 * _MAX_STEP, -np.inf)
+    reachable = np.lib.stride_tricks.sliding_window_view(padded, len(steps))
     for n in range(1, 2 * rays):
         padded[_MAX_STEP:-_MAX_STEP] = best
-        options = np.lib.stride_tricks.sliding_window_view(padded, len(steps)) - cost
+        options = reachable - cost
         choice = options.argmax(axis=1)
         came[n] = choice
         best = options[np.arange(samples), choice] + reward[n % rays]
@@ -154,12 +167,15 @@ def _fit_steps(
     walled = [np.concatenate(parts, axis=1) for parts in zip(*by_wall, strict=True)]
     # A second step has to earn its place against the noise. What lies behind the wall changes slowly around the lumen,
     # so neighbouring rays decide together.
-    gain = np.maximum(walled[0].max(axis=1), single[0].max(axis=1) - 50 * noise**2) - single[0].max(axis=1)
+    best_single, best_walled = single[0].max(axis=1), walled[0].max(axis=1)
+    comparable = np.isfinite(best_single) & np.isfinite(best_walled)
+    difference = np.subtract(best_walled, best_single, out=np.zeros(rays), where=comparable)
+    gain = np.where(comparable, np.maximum(difference, -_WALL_LOSS * noise**2), -_WALL_LOSS * noise**2)
     use_wall = ndimage.uniform_filter1d(gain, 15, mode="wrap") > _WALL_GAIN * noise**2
     explained, step, plateau = (np.concatenate([a, b], axis=1) for a, b in zip(single, walled, strict=True))
     count = len(_CANDIDATES)
     explained[~use_wall, count:] = -np.inf
-    explained[use_wall & np.isfinite(walled[0].max(axis=1)), :count] = -np.inf
+    explained[use_wall & np.isfinite(best_walled), :count] = -np.inf
     choice = explained.argmax(axis=1)
     pick = np.arange(rays), choice
     step = np.where(np.isfinite(explained[pick]), step[pick], 0.0)
@@ -209,14 +225,14 @@ def _interpolate(image: np.ndarray, position: np.ndarray) -> np.ndarray:
 def _smooth(edge: np.ndarray, found: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Periodic smoothing (second differences) of the radii; outliers lose their say, gaps follow the path loosely."""
     values = np.where(found, edge, path)
-    weight = np.where(found, 1.0, 0.01)
+    weight = np.where(found, 1.0, _GAP_WEIGHT)
     for _ in range(3):
         radius = np.linalg.solve(np.diag(weight) + _SMOOTHING * _ROUGHNESS, weight * values)
         if not found.any():
             break
         residual = edge - radius
         scale = max(0.25, 1.4826 * float(np.median(np.abs(residual[found]))))
-        weight = np.where(found, 1 / (1 + (residual / (2 * scale)) ** 2), 0.01)
+        weight = np.where(found, 1 / (1 + (residual / (2 * scale)) ** 2), _GAP_WEIGHT)
     return radius, found & (np.abs(edge - radius) < _OUTLIER_MM)
 
 

@@ -1,0 +1,202 @@
+"""Which voxels of the CT are calcium: the network proposes a region, a stated HU rule decides on the CT's voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from .annotation import Landmark, Status
+from .measurements.blood import MIN_CONTRAST_HU, Blood, lvot_blood, root_blood
+from .measurements.plane import AnnulusPlane, annulus_plane
+from .measurements.row import NotMeasurable
+from .volume import Grid, Volume
+
+# Rules by name; a number instead of a name is a fixed threshold in HU.
+CONTRAST_850 = "contrast-850"  # Jilaihawi 2014 (Eur Heart J Cardiovasc Imaging 15:1324): 850 HU on contrast CT
+LVOT_300 = "lvot-300"  # Miccoli 2021: 450 HU with outflow tract blood under 300 HU, otherwise 850 HU
+LUMEN_100 = "lumen-100"  # mean of the blood + 100 HU
+RULES = (CONTRAST_850, LVOT_300, LUMEN_100)
+
+DILATE_MM = 2.0  # the suggestion's voxels are 1.25 mm wide and its border is soft
+MIN_VOLUME_MM3 = 1.0  # smaller separate specks are noise
+MIN_SD_ABOVE_BLOOD = 2.0
+
+
+@dataclass(frozen=True)
+class CalciumResult:
+    """What was decided.
+
+    Attributes:
+        mask: uint8 (i, j, k) on the CT's grid; None when refused.
+        threshold_hu: HU from which a voxel counts; None when refused before there was one.
+        rule: the rule in words, with its threshold and the region; printed wherever a volume is.
+        lumen_mean, lumen_sd: HU of the root's blood; None when it could not be read.
+        refused: why there is no mask, or None.
+        warning: what speaks against the rule on this CT, or empty.
+        volume_mm3: volume of the mask; None when refused.
+    """
+
+    mask: np.ndarray | None
+    threshold_hu: float | None
+    rule: str
+    lumen_mean: float | None
+    lumen_sd: float | None
+    refused: str | None = None
+    warning: str = ""
+    volume_mm3: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the mask, JSON-able: belongs into ``Annotation.provenance["calcium"]``, where measuring reads it."""
+        return {
+            "rule": self.rule,
+            "threshold_hu": _rounded(self.threshold_hu),
+            "lumen_mean_hu": _rounded(self.lumen_mean),
+            "lumen_sd_hu": _rounded(self.lumen_sd),
+            "refused": self.refused,
+            "warning": self.warning,
+            "volume_mm3": _rounded(self.volume_mm3),
+        }
+
+
+def decide(
+    volume: Volume,
+    suggestion: np.ndarray | None,
+    suggestion_affine: np.ndarray | None,
+    landmarks: Mapping[str, Landmark],
+    *,
+    rule: str | float = CONTRAST_850,
+    probability: float = 0.5,
+    dilate_mm: float = DILATE_MM,
+) -> CalciumResult:
+    """Decide on the CT's own voxels, inside the suggested region, which are calcium.
+
+    A voxel is calcium when it has at least the rule's HU and its centre lies within ``dilate_mm`` of the suggested
+    region; separate specks under ``MIN_VOLUME_MM3`` are dropped. Only the part of the CT around the region is read.
+
+    Args:
+        volume: the CT in HU.
+        suggestion: region proposed by the network on its own grid: a mask, or a probability 0..1.
+        suggestion_affine: (4, 4) voxel indices of the suggestion to RAS mm.
+        landmarks: id -> Landmark; hinge points (or other points of the wall) say where the blood is.
+        rule: one of ``RULES``, or a fixed threshold in HU.
+        probability: from which value on a voxel of ``suggestion`` belongs to the region.
+        dilate_mm: how far the region is grown before the rule decides.
+
+    Returns:
+        The result; ``refused`` says why there is no mask: no suggestion, blood that cannot be read, no contrast, or a
+        fixed threshold below the blood's mean + 2 SD, which would count blood as calcium.
+
+    Raises:
+        ValueError: an unknown rule.
+    """
+    if isinstance(rule, str) and rule not in RULES:
+        raise ValueError(f"unknown calcium rule {rule!r}; known: {', '.join(RULES)}, or a number of HU")
+    points = {
+        i: None if mark.position is None or mark.status is Status.ABSENT else np.asarray(mark.position, float)
+        for i, mark in landmarks.items()
+    }
+    plane: AnnulusPlane | None
+    try:
+        plane = annulus_plane(points)
+    except NotMeasurable:
+        plane = None
+    try:
+        blood = root_blood(volume, plane, points)
+    except NotMeasurable as error:
+        return _refused(f"the blood's HU cannot be read: {error}", None)
+    if suggestion is None or suggestion_affine is None:
+        return _refused("no region was suggested", blood)
+    if not blood.contrasted:
+        reason = f"no contrast: the lumen has {blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}"
+        return _refused(f"{reason}, and the rules are for contrast CT", blood)
+
+    threshold, words, warning = _threshold(volume, plane, blood, rule)
+    least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
+    if threshold < least:
+        reason = (
+            f"a threshold of {threshold:.0f} HU lies below the blood's mean + 2 SD ({least:.0f} HU): "
+            f"blood would count as calcium; the rule {LUMEN_100} adapts to the blood"
+        )
+        return _refused(reason, blood, threshold, words)
+    mask = _mask(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
+    text = f"{words}; within {dilate_mm:g} mm of the region suggested by the network; specks under 1 mm3 left out"
+    volume_mm3 = float(np.count_nonzero(mask)) * volume.grid.voxel_volume
+    return CalciumResult(mask, threshold, text, blood.mean, blood.sd, None, warning, volume_mm3)
+
+
+def _threshold(volume: Volume, plane: AnnulusPlane | None, blood: Blood, rule: str | float) -> tuple[float, str, str]:
+    """HU, the rule in words, and what speaks against it."""
+    if not isinstance(rule, str):
+        return float(rule), f"fixed threshold of {float(rule):.0f} HU", ""
+    if rule == LUMEN_100:
+        least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
+        threshold = max(blood.mean + 100, least)
+        how = "mean of the blood + 100 HU" if threshold > least else "mean of the blood + 2 SD (more than + 100 HU)"
+        return threshold, f"from {threshold:.0f} HU ({how})", ""
+    tract = blood
+    if plane is not None:
+        try:
+            tract = lvot_blood(volume, plane)
+        except NotMeasurable:
+            tract = blood  # the outflow tract is cut off: the root's blood stands in
+    weak = tract.mean < 300
+    if rule == LVOT_300:
+        side = "under" if weak else "at least"
+        threshold = 450.0 if weak else 850.0
+        words = f"from {threshold:.0f} HU (Miccoli 2021; outflow tract blood {tract.mean:.0f} HU, {side} 300)"
+        return threshold, words, ""
+    warning = ""
+    if weak:
+        warning = f"outflow tract blood has {tract.mean:.0f} HU, under 300: 850 HU may miss calcium (Miccoli 2021: 450)"
+    return 850.0, "from 850 HU (contrast CT, Jilaihawi 2014)", warning
+
+
+def _mask(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: float, dilate_mm: float) -> np.ndarray:
+    """uint8 mask on the CT's grid."""
+    mask = np.zeros(volume.array.shape, np.uint8)
+    found = np.argwhere(region)
+    if not len(found):
+        return mask
+    source = Grid(region.shape, np.asarray(affine, float))
+    # Distance to the region in mm on the suggestion's grid (a voxel reaches half its width), with room to grow.
+    pad = np.ceil(dilate_mm / source.spacing).astype(int) + 2
+    first = found.min(axis=0)
+    part = region[tuple(slice(a, b + 1) for a, b in zip(first, found.max(axis=0), strict=True))]
+    part = np.pad(part, [(p, p) for p in pad])
+    distance = ndimage.distance_transform_edt(~part, sampling=source.spacing).astype(np.float32)
+    reach = dilate_mm + float(source.spacing.mean()) / 2
+
+    corners = np.array(list(product((0, 1), repeat=3))) * (np.array(part.shape) - 1) + first - pad
+    ijk = volume.grid.to_ijk(source.to_ras(corners))
+    low = np.clip(np.floor(ijk.min(axis=0)).astype(int), 0, volume.array.shape)
+    high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + 1, 0, volume.array.shape)
+    if np.any(high <= low):
+        return mask
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    # CT voxel index in the box -> index in the padded part of the suggestion.
+    matrix = np.linalg.inv(source.affine[:3, :3]) @ volume.affine[:3, :3]
+    offset = source.to_ijk(volume.grid.to_ras(low)) - first + pad
+    shape = tuple(int(n) for n in high - low)
+    near = ndimage.affine_transform(distance, matrix, offset, shape, order=1, mode="constant", cval=1e3) <= reach
+    calcium = near & (np.asarray(volume.array[box]) >= threshold)
+    labels, count = ndimage.label(calcium, np.ones((3, 3, 3)))
+    if count:
+        sizes = np.bincount(labels.ravel()) * volume.grid.voxel_volume
+        sizes[0] = 0
+        calcium = (sizes >= MIN_VOLUME_MM3)[labels]
+    mask[box] = calcium
+    return mask
+
+
+def _refused(reason: str, blood: Blood | None, threshold: float | None = None, words: str = "") -> CalciumResult:
+    mean, sd = (None, None) if blood is None else (blood.mean, blood.sd)
+    return CalciumResult(None, threshold, words or f"none: {reason}", mean, sd, reason)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 1)

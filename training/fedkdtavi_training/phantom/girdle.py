@@ -88,10 +88,11 @@ def _paint_arm(
     upper, fore = spline(np.array([joint, 0.5 * (joint + elbow), elbow]), 25), spline(np.array([elbow, hand]), 25)
     flesh, fat = 36 * thick + 0.4 * p.muscle_mm, 2 + 0.5 * p.fat_mm
     sizes = ((upper, np.linspace(flesh + 8, flesh, len(upper))), (fore, np.linspace(flesh - 2, flesh - 14, len(fore))))
-    for path, radii in sizes:
-        canvas.tube(path, radii, 20.0, grow=fat + 2)
-    for path, radii in sizes:
-        canvas.tube(path, radii, t["fat"], grow=fat, texture=5.0)
+    for grow, hu in ((fat + 2, 20.0), (fat, t["fat"])):
+        for path, radii in sizes:  # within the shoulder, an arm has no skin of its own
+            free = trunk.habitus.distance(path.astype(np.float32), "muscle") > 0.4 * flesh
+            if np.count_nonzero(free) > 1:
+                canvas.tube(path[free], radii[free], hu, grow=grow, texture=5.0)
     for path, radii in sizes:
         canvas.tube(path, radii, t["muscle"], texture=p.noise + 5)
     paint_bone_tube(canvas, upper, np.full(len(upper), 11.0), t["cortical"] * 1.3, 40.0)

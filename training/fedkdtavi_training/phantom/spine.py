@@ -89,7 +89,7 @@ def paint_spine(canvas: Canvas, p: ContextParameters, rng: np.random.Generator) 
         posterior = np.minimum.reduce([arch, transverse, facet, spinous])
         posterior = np.maximum(np.maximum(posterior, outside), -body)
         core = np.clip(-posterior / 3, 0, 1)
-        canvas.paint(region, canvas.coverage(posterior), t["cortical"] * shell * (1 - 0.6 * core), texture=30.0)
+        canvas.paint(region, canvas.coverage(posterior), t["cortical"] * shell * (0.8 - 0.5 * core), texture=30.0)
         canal = np.maximum(ring - 9.5, outside)
         canvas.paint(region, canvas.coverage(np.maximum(canal, -body)), 20.0)
 

@@ -9,7 +9,7 @@ import numpy as np
 from .canvas import Canvas
 from .context import ContextParameters
 from .habitus import Habitus
-from .shapes import smooth_union
+from .shapes import Ellipsoid, smooth_union
 from .smooth import SmoothGrid
 
 # Height, centre (x about the midline, y), half widths of the tissue between the lungs, above and behind the heart.
@@ -20,9 +20,9 @@ _COLUMN = np.array(
         (0, 0, -42, 28, 30),
         (40, -2, -22, 38, 44),
         (70, 0, -22, 32, 42),
-        (100, 2, -26, 32, 40),
-        (130, 0, -40, 38, 30),
-        (160, 0, -52, 46, 26),
+        (100, 2, -26, 28, 36),
+        (130, 0, -40, 31, 26),
+        (160, 0, -52, 38, 24),
         (190, 0, -55, 50, 30),
     ],
     float,
@@ -149,6 +149,11 @@ def _paint_fat_planes(canvas: Canvas, trunk: Trunk, fields: TrunkFields, rng: np
     thick = rng.uniform(0.5, 2.5) + 0.03 * trunk.p.fat_mm
     wall = np.maximum.reduce([middle - thick, fields.muscle + 4, 12 - fields.cavity])
     fields.grid.fill(wall, trunk.p.tissue["fat"], opacity=float(share))
+    size = rng.uniform(0.5, 1.2) * np.array([15.0, 26, 42])
+    for turn in (-0.1, np.pi + 0.1):
+        center = trunk.habitus.surface(turn % (2 * np.pi), trunk.p.apex_z - rng.uniform(45, 75), "cavity", 12 + size[0])
+        armpit = Ellipsoid(center, size, np.eye(3))
+        canvas.ellipsoid(armpit, trunk.p.tissue["fat"], opacity=0.9, softness=6.0, texture=35.0)
 
 
 def _paint_ribs(canvas: Canvas, trunk: Trunk, fields: TrunkFields, rng: np.random.Generator) -> None:

@@ -178,19 +178,27 @@ def _mask(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: flo
     if np.any(high <= low):
         return mask
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    # CT voxel index in the box -> index in the padded part of the suggestion.
-    matrix = np.linalg.inv(source.affine[:3, :3]) @ volume.affine[:3, :3]
-    offset = source.to_ijk(volume.grid.to_ras(low)) - first + pad
-    shape = tuple(int(n) for n in high - low)
-    near = ndimage.affine_transform(distance, matrix, offset, shape, order=1, mode="constant", cval=1e3) <= reach
-    calcium = near & (np.asarray(volume.array[box]) >= threshold)
-    labels, count = ndimage.label(calcium, np.ones((3, 3, 3)))
-    if count:
-        sizes = np.bincount(labels.ravel()) * volume.grid.voxel_volume
-        sizes[0] = 0
-        calcium = (sizes >= MIN_VOLUME_MM3)[labels]
-    mask[box] = calcium
+    hot = np.argwhere(np.asarray(volume.array[box]) >= threshold) + low
+    if len(hot):
+        # Only voxels over the threshold are looked up in the region.
+        place = source.to_ijk(volume.grid.to_ras(hot)) - first + pad
+        near = ndimage.map_coordinates(distance, place.T, order=1, mode="constant", cval=1e3) <= reach
+        _set_without_specks(mask, hot[near], volume.grid.voxel_volume)
     return mask
+
+
+def _set_without_specks(mask: np.ndarray, voxels: np.ndarray, voxel_volume: float) -> None:
+    """Set ``voxels`` (n, 3) in ``mask``, all but connected pieces under ``MIN_VOLUME_MM3`` (26 neighbours)."""
+    if not len(voxels):
+        return
+    low = voxels.min(axis=0)
+    piece = np.zeros(voxels.max(axis=0) - low + 1, bool)
+    piece[tuple((voxels - low).T)] = True
+    labels, _ = ndimage.label(piece, np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel()) * voxel_volume
+    sizes[0] = 0
+    kept = sizes[labels[tuple((voxels - low).T)]] >= MIN_VOLUME_MM3
+    mask[tuple(voxels[kept].T)] = 1
 
 
 def _refused(reason: str, blood: Blood | None, threshold: float | None = None, words: str = "") -> CalciumResult:

@@ -234,6 +234,9 @@ def test_a_predicted_contour_of_another_plane_is_traced_anew(root: Tube):
     assert measure(root.volume, annotation).value("annulus_area") == pytest.approx(root.area, rel=0.03)
     annotation.annulus_contour = circle_points(root.center, root.n, 12)
     assert measure(root.volume, annotation).contour.source == "predicted"
+    annotation.provenance["contour"] = {"reason": "", "warning": "no edge over 20 degrees"}
+    result = measure(root.volume, annotation)
+    assert result.contour.warning == "no edge over 20 degrees" and "no edge over 20 degrees" in result.warnings
 
 
 def test_a_contour_that_is_not_measurable_says_so():

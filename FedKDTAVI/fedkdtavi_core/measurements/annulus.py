@@ -89,8 +89,13 @@ def measured_contour(
     reviewed = status in (Status.CORRECTED, Status.CONFIRMED)
     if given is not None:
         away = 0.0 if plane is None else float(np.abs(plane.height(given)).max(initial=0.0))
-        if reviewed or (plane is not None and away <= MAX_OUT_OF_PLANE_MM and not suitability.refusal):
-            return _given_contour(np.asarray(given, float), plane, away, "reviewed" if reviewed else "predicted")
+        if reviewed:
+            return _given_contour(np.asarray(given, float), plane, away, "reviewed")
+        if plane is not None and away <= MAX_OUT_OF_PLANE_MM and not suitability.refusal:
+            predicted = _given_contour(np.asarray(given, float), plane, away, "predicted")
+            # What tracing had to say about it travels beside it.
+            told = str((annotation.provenance.get("contour") or {}).get("warning") or "")
+            return replace(predicted, warning=told)
     if suitability.refusal:
         return AnnulusContour(None, None, f"{NOT_MEASURABLE}{suitability.refusal}")
     if plane is None:

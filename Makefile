@@ -40,7 +40,7 @@ help:
 $(venv_ready):
 	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 or 3.12 found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 2; fi
 	@echo "== Python environment in $(VENV) ($$("$(PYTHON)" --version))"
-	@test -x $(python) || "$(PYTHON)" -m venv $(VENV)
+	@$(python) -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv $(VENV)
 	@touch $@
 
 $(core_ready): pyproject.toml | $(venv_ready)

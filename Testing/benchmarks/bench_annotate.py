@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--ct", type=Path, help="default: the sample CT on a 512 x 512 x 300 grid, made once")
     parser.add_argument("--runs", type=int, default=3, help="the fastest counts; all are written")
     parser.add_argument("--original", action="store_true", help="time the original's way on the same CT afterwards")
+    parser.add_argument("--bundle", help="default: the one in use")
     arguments = parser.parse_args()
+    options = ["--bundle", arguments.bundle] if arguments.bundle else []
     ct = arguments.ct or common.big_ct(common.REPOSITORY / "out" / "bench" / "ct.nii.gz")
     rows = []
 
@@ -57,7 +59,7 @@ def main() -> None:
 
     runs = []
     for number in range(arguments.runs):
-        runs.append(annotate(ct, "--no-report"))
+        runs.append(annotate(ct, "--no-report", *options))
         record(f"run {number + 1}", runs[-1][0], f"peak {runs[-1][1]:.0f} MB")
     wall, _, seconds = min(runs, key=lambda run: run[0])
     for part, value in seconds.items():
@@ -67,7 +69,7 @@ def main() -> None:
     rest = sum(value for part, value in seconds.items() if part not in NETWORKS_AND_READING)
     record("all but reading and networks", rest, "of the parts above; limit 1 s")
     record("whole command", wall, f"peak {max(run[1] for run in runs):.0f} MB; limits 6 s, 1536 MB")
-    record("picture", annotate(ct)[2]["picture"], "report.png, apart from the above")
+    record("picture", annotate(ct, *options)[2]["picture"], "report.png, apart from the above")
     print("written:", common.write("annotate.csv", rows, f"{ct.stat().st_size / 1e6:.0f} MB .nii.gz"))
     if arguments.original:
         script = Path(__file__).with_name("bench_original.py")

@@ -104,8 +104,9 @@ def main() -> None:
         missing = sum(row["outcome"] == "missing" for row in rows if row["ct"] in READINGS and keep(row["pose"]))
         if errors.size:
             print(
-                f"{title}: {errors.size} points, median {np.median(errors):.1f} mm, P90 {np.percentile(errors, 90):.1f}, "
-                f"max {errors.max():.1f}, over 10 mm {(errors > 10).sum()}, missing {missing}"
+                f"{title}: {errors.size} points, median {np.median(errors):.1f} mm, "
+                f"P90 {np.percentile(errors, 90):.1f}, max {errors.max():.1f}, "
+                f"over 10 mm {(errors > 10).sum()}, missing {missing}"
             )
 
 

@@ -109,6 +109,18 @@ def mhd_without_data(folder):
     return folder / "ct.mhd"
 
 
+def mhd_with_short_data(folder):
+    itk(folder / "ct.mhd", compress=True)
+    cut(folder / "ct.zraw", 0.5)
+    return folder / "ct.mhd"
+
+
+def bad_syntax(folder):
+    for path in dicom_series(folder / "dcm"):
+        raw(path, path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0"))
+    return folder / "dcm"
+
+
 def nhdr_with_short_data(folder):
     itk(folder / "ct.nhdr")
     cut(folder / "ct.raw", 0.5)
@@ -153,6 +165,8 @@ TABLE = {
     "nrrd gzip cut": (lambda f: cut(itk(f / "a.nrrd", compress=True), 0.6), "cannot be read as NRRD|truncated"),
     "mha cut": (lambda f: cut(itk(f / "a.mha"), 0.6), "truncated"),
     "mha compressed cut": (lambda f: cut(itk(f / "a.mha", compress=True), 0.6), "truncated"),
+    "mha zlib damaged": (lambda f: flipped(itk(f / "a.mha", compress=True), 440), "damaged in its compressed voxels"),
+    "mhd compressed cut": (mhd_with_short_data, "truncated"),
     "mhd without data": (mhd_without_data, "refers to the file 'ct.raw'"),
     "nhdr with short data": (nhdr_with_short_data, "truncated"),
     "hdr of a pair": (pair, r"\.hdr/\.img pair"),
@@ -167,6 +181,8 @@ TABLE = {
     "spacing negative": (lambda f: nifti(f / "a.nii", pixdim={2: -0.9}, sform_code=0), "claims voxels of"),
     "spacing nan": (lambda f: nifti(f / "a.nii", pixdim={1: NAN}, sform_code=0), "claims voxels of"),
     "spacing inf": (lambda f: nifti(f / "a.nii", pixdim={1: INF}, sform_code=0), "claims voxels of"),
+    "spacing 0 beside sform": (lambda f: nifti(f / "a.nii", pixdim={3: 0}), "claims voxels of"),
+    "spacing -1 beside sform": (lambda f: nifti(f / "a.nii", pixdim={1: -1}, qform_code=1), "claims voxels of"),
     "spacing absurd": (lambda f: nifti(f / "a.nii", None, affine((800, 900, 1500))), "claims voxels of 800 x 900"),
     "spacing tiny": (lambda f: nifti(f / "a.nii", None, affine((8e-4, 9e-4, 1.5e-3))), "claims voxels of"),
     "sform nan": (lambda f: nifti(f / "a.nii", srow_y={1: NAN}), "NaN or infinite"),
@@ -198,6 +214,10 @@ TABLE = {
     "mha spacing negative": (lambda f: itk_text(f / "a.mha", ("Spacing = 0.8", "Spacing = -.8")), "claims voxels of"),
     "mha spacing nan": (lambda f: itk_text(f / "a.mha", ("0.80000000000000004 0.9", "nan 0.9")), "claims voxels of"),
     "mha singular": (lambda f: itk_text(f / "a.mha", ("1 0 0 0 1 0 0 0 1", "1 0 0 1 0 0 0 0 1")), "singular|cannot be"),
+    "mha offset": (lambda f: itk_text(f / "a.mha", ("Offset = 10 -20", "Offset = 10 -x0")), "unreadable 'offset'"),
+    "mha matrix": (lambda f: itk_text(f / "a.mha", ("1 0 0 0 1 0 0 0 1", "1 0 0 0 1 0")), "6 numbers"),
+    "mha dimensions": (lambda f: itk_text(f / "a.mha", ("NDims = 3", "NDims = 7")), "dimensions"),
+    "mha no type": (lambda f: itk_text(f / "a.mha", ("ElementType", "ElementTipe")), "no 'elementtype'"),
     "mha size large": (lambda f: itk_text(f / "a.mha", ("DimSize = 24 22 20", "DimSize = 900 900 900")), "truncated"),
     # no volume, no CT
     "2-D": (lambda f: nifti(f / "a.nii", chest()[:, :, 5]), "flat image"),
@@ -249,6 +269,8 @@ TABLE = {
     "all files cut": (lambda f: cut_all(f), "damaged DICOM"),
     "two slices": (lambda f: rest_of(f, without=range(2, 20)), "at least 8 parallel slices"),
     "one damaged file": (lambda f: raw(dicom_series(f)[0], b"\0" * 128 + b"DICM" + b"\1" * 20), "damaged DICOM file"),
+    "bad pixel tag": (lambda f: changed(f, BitsAllocated=13), "13 bits a pixel"),
+    "bad transfer syntax": (bad_syntax, "cannot be read as DICOM"),
     "slope zero": (lambda f: changed(f, RescaleSlope=0), "same value"),
     "no rescale": (lambda f: changed(f, RescaleSlope=None, RescaleIntercept=None), "without its intercept"),
     "dicom labels": (lambda f: changed(f, RescaleIntercept=0, PixelData=label_slice), "label map"),

@@ -37,7 +37,10 @@ def _read_pixels(stack: Stack, progress: Progress, notes: list[str]) -> np.ndarr
         progress.step(n / len(stack.images), f"Reading {len(stack.images)} slices")
         if opened is None or opened[0] != image.path:
             opened = (image.path, _open(image.path))
-        stored, padding = _stored(image, opened[1])
+        try:
+            stored, padding = _stored(image, opened[1])
+        except BREAKS as error:
+            raise unreadable(image.path, error) from error
         if whole:
             hu = stored.astype(np.int32) + np.int32(image.intercept)
         else:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from ..progress import Progress
 from .refusal import reason, refuse
@@ -26,7 +30,20 @@ TAGS = [
 ]  # fmt: skip
 _MAX_FILES = 20_000
 # What pydicom raises on damaged files.
-BREAKS = (OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError, AttributeError, OverflowError)
+BREAKS = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    NotImplementedError,
+    AttributeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    BytesLengthException,
+    InvalidDicomError,
+)
 
 
 @dataclass(frozen=True)
@@ -91,8 +108,6 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
 
 def _header(path: Path, broken: list[Path]) -> Any:
     """The header as a pydicom dataset, or None for what is no DICOM (or is broken, and then noted)."""
-    import pydicom
-
     try:
         with path.open("rb") as file:
             head = file.read(256)

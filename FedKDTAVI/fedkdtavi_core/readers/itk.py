@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from ..progress import Progress
 from ..volume import Volume
 from . import phases
 from .headers import check_affine, check_claim, check_shape, check_spacing
+from .metaimage import check_fields, check_packed, numbers
 from .refusal import reason, refuse
 from .sniff import Kind
 from .voxels import finish
@@ -31,20 +33,23 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
     info: dict[str, Any] = {"path": str(path), "format": str(kind), "notes": []}
     header = _text_header(path, kind)
     _check_text(path, kind, header)
+    progress.step(0.05, "Reading the CT")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         with quiet():
             reader.ReadImageInformation()
-            _check_pixels(path, reader, header, kind)
-            size, frames = reader.GetSize(), _frames(reader)
-            offered = phases.evenly(frames)
-            frame = phases.choose(path, offered, phase)[0] if frames > 1 or phase is not None else 0
-            affine = check_affine(path, _affine(reader), info["notes"])
-            if len(size) == 4:
-                reader.SetExtractSize([*size[:3], 0])
-                reader.SetExtractIndex([0, 0, 0, frame])
-            progress.step(0.1, "Reading the CT")
+        claimed = _check_pixels(path, reader, header, kind)
+        affine = check_affine(path, _affine(reader), info["notes"])
+        size, frames = reader.GetSize(), _frames(reader)
+        offered = phases.evenly(frames)
+        frame = phases.choose(path, offered, phase)[0] if frames > 1 or phase is not None else 0
+        if kind is Kind.METAIMAGE:
+            check_packed(path, header, claimed, progress.part(0.05, 0.3))
+        if len(size) == 4:
+            reader.SetExtractSize([*size[:3], 0])
+            reader.SetExtractIndex([0, 0, 0, frame])
+        with quiet():
             image = reader.Execute()
         if image.GetNumberOfComponentsPerPixel() > 1:
             image = sitk.VectorIndexSelectionCast(image, frame)
@@ -66,15 +71,35 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of ITK on standard error meanwhile; what they are about is checked here."""
+    """No words of ITK on standard error meanwhile; what they are about is checked here.
+
+    Its MetaImage part writes past Python, so the descriptor itself is turned away for that time.
+    """
     import SimpleITK as sitk
 
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        yield
+        with _standard_error_away():
+            yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+@contextmanager
+def _standard_error_away() -> Iterator[None]:
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error, as in a window program
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _text_header(path: Path, kind: Kind) -> dict[str, str]:
@@ -110,17 +135,19 @@ def _check_text(path: Path, kind: Kind, header: dict[str, str]) -> None:
         )
     ):
         raise refuse(path, f"is of modality {modality.removeprefix('MET_MOD_')} by its header", "give a CT")
+    if kind is Kind.METAIMAGE:
+        check_fields(path, header)
     size_field, data_fields = _FIELDS[kind]
-    if size_field not in header:
+    if not header.get(size_field):
         raise refuse(path, f"has no {size_field!r} in its header", "copy or export it again")
-    sizes = _numbers(path, header[size_field], size_field)
+    sizes = numbers(path, header[size_field], size_field)
     if any(n <= 0 or n != int(n) for n in sizes):
         raise refuse(path, f"claims an impossible size ({header[size_field]})", "export it again")
     if len(sizes) == 3:
         check_shape(path, tuple(int(n) for n in sizes))
     for field in ("spacings", "elementspacing"):
         if field in header:
-            spacing = _numbers(path, header[field], field)
+            spacing = numbers(path, header[field], field)
             check_spacing(path, np.array([s for s in spacing if not (np.isnan(s) and len(spacing) > 3)][-3:]))
     for field in data_fields:
         name = header.get(field, "LOCAL")
@@ -129,8 +156,11 @@ def _check_text(path: Path, kind: Kind, header: dict[str, str]) -> None:
             raise refuse(path, f"refers to the file {name!r}, which is not there", "copy both files together")
 
 
-def _check_pixels(path: Path, reader: Any, header: dict[str, str], kind: Kind) -> None:
-    """Refuse by what SimpleITK made of the header: shape, colours, and a size that cannot be in the file."""
+def _check_pixels(path: Path, reader: Any, header: dict[str, str], kind: Kind) -> int:
+    """Refuse by what SimpleITK made of the header: shape, colours, and a size that cannot be in the file.
+
+    Returns the bytes of voxels that must be there.
+    """
     import SimpleITK as sitk
 
     size, components = reader.GetSize(), reader.GetNumberOfComponents()
@@ -152,9 +182,7 @@ def _check_pixels(path: Path, reader: Any, header: dict[str, str], kind: Kind) -
             header.get("encoding", "raw").lower() not in ("raw",) or header.get("compresseddata", "").lower() == "true"
         )
         check_claim(path, claimed, stored, packed)
-        check_claim(
-            path, int(_numbers(path, header.get("compresseddatasize", "0"), "CompressedDataSize")[0]), stored, False
-        )
+    return claimed
 
 
 def _frames(reader: Any) -> int:
@@ -179,13 +207,6 @@ def _working_array(path: Path, array: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):  # what overflows becomes infinite and is judged later
             return array.astype(np.float32, copy=False)
     return array
-
-
-def _numbers(path: Path, text: str, field: str) -> list[float]:
-    try:
-        return [float(word) for word in text.split()]
-    except ValueError as error:
-        raise refuse(path, f"has an unreadable {field!r} in its header ({text[:40]})", "export it again") from error
 
 
 def _itk_reason(error: RuntimeError) -> str:

@@ -97,17 +97,18 @@ def _shape(path: Path, header: Any) -> tuple[tuple[int, int, int], int]:
 
 
 def _affine(path: Path, header: Any, notes: list[str]) -> np.ndarray:
+    from nibabel.spatialimages import HeaderDataError
+
     spacing = np.array(header["pixdim"][1:4], float)
     scale = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     if scale != 1.0:
         notes.append(f"Positions were converted to mm (the header's unit is {scale:g} mm).")
     sform, qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    if not sform:  # only then the voxel sizes in pixdim are what counts
-        check_spacing(path, spacing * scale)
+    check_spacing(path, spacing * scale)  # also beside a good sform: such a header contradicts itself
     try:
         affine = np.array(header.get_best_affine(), float)
         other = np.array(header.get_qform(), float) if sform and qform else affine
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, HeaderDataError) as error:
         raise refuse(path, f"has an impossible orientation ({reason(error)})", "export it again") from error
     if not (sform or qform):
         notes.append(
@@ -116,6 +117,8 @@ def _affine(path: Path, header: Any, notes: list[str]) -> np.ndarray:
         )
     elif np.all(np.isfinite(other)) and np.abs(other - affine)[:3].max() > 0.1:
         notes.append("sform and qform differ; the sform was taken.")
+    elif np.any(np.abs(np.linalg.norm(affine[:3, :3], axis=0) - spacing) > 0.01 * spacing):
+        notes.append("The voxel sizes in the header differ from the sform's; the sform was taken.")
     affine[:3] *= scale
     return check_affine(path, affine, notes)
 

@@ -64,3 +64,24 @@ def phantom(arguments: list[str] | None = None) -> int:
         report=report,
     )
     return 0
+
+
+def evaluate(arguments: list[str] | None = None) -> int:
+    """Evaluate a bundle on virtual hospitals, the product's way."""
+    from .evaluate import main
+
+    return main(arguments)
+
+
+def export(arguments: list[str] | None = None) -> int:
+    """Make a sealed model bundle of two trained networks."""
+    from .export import main
+
+    return main(arguments)
+
+
+def calibrate(arguments: list[str] | None = None) -> int:
+    """Make the calibration table of a bundle from per-case results."""
+    from .calibrate import main
+
+    return main(arguments)

@@ -13,29 +13,38 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from fedkdtavi_core import heatmap, intensity, schema
+from fedkdtavi_core import fine, heatmap, intensity, schema
 
 from . import augment, cache
 from .config import TrainConfig
 
-ROOT_ABOVE_PLANE_MM = 8.0
 ROOT_SIGMA_VOXELS = 2.0
 _ELASTIC_KNOTS = 5
 # Fields of view the coarse network meets, in voxels of 4 mm: from a crop just around the heart to a whole chest.
-_COARSE_SHAPES = ((48, 48, 32), (64, 64, 48), (64, 64, 64), (80, 64, 64), (80, 64, 80), (96, 80, 80))
+_COARSE_SHAPES = (
+    (48, 48, 32),
+    (64, 64, 48),
+    (64, 64, 64),
+    (64, 64, 64),
+    (80, 64, 64),
+    (80, 64, 80),
+    (96, 80, 80),
+    (112, 96, 96),
+)
 
 
 def root_centre(points: np.ndarray, spacing: float) -> np.ndarray | None:
-    """(7, 3) voxel indices in schema order -> (3,) index 8 mm above the middle of the hinge points, towards the aorta.
+    """(7, 3) voxel indices along R, A, S, in schema order -> (3,) index of the root's centre, as the core defines it.
 
-    None when a hinge point is missing. Seen from the aorta R, L, N run counter-clockwise.
+    None when a hinge point is missing.
     """
-    hinges = points[[schema.LANDMARK_IDS.index(name) for name in schema.HINGE_IDS]]
-    if not np.isfinite(hinges).all():
-        return None
-    normal = np.cross(hinges[1] - hinges[0], hinges[2] - hinges[0])
-    normal /= np.linalg.norm(normal)
-    return hinges.mean(0) + normal * (ROOT_ABOVE_PLANE_MM / spacing)
+    known = {
+        name: point * spacing
+        for name, point in zip(schema.LANDMARK_IDS, points, strict=True)
+        if np.isfinite(point).all()
+    }
+    centre = fine.root_center(known)
+    return None if centre is None else centre / spacing
 
 
 class Transform:

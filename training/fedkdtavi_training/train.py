@@ -101,9 +101,7 @@ class Run:
             self.bad += 1
             self.skipped += 1
             if self.bad >= config.bad_steps:
-                raise TrainingError(
-                    f"The loss was not finite {self.bad} times in a row; lower lr or check the cache."
-                )
+                raise TrainingError(f"The loss was not finite {self.bad} times in a row; lower lr or check the cache.")
             return None
         self.bad = 0
         self.optimizer.step()

@@ -17,18 +17,20 @@ from .config import TrainConfig
 from .networks import LANDMARK_HEADS
 
 
-def validate(network: torch.nn.Module, config: TrainConfig, paths: list[Path], out: Path) -> dict[str, object]:
-    """One augmented sample of every held-out case; per-case rows into ``out``, medians returned.
+def validate(
+    network: torch.nn.Module, config: TrainConfig, paths: list[Path], out: Path, *, draws: int = 1
+) -> dict[str, object]:
+    """``draws`` augmented samples of every held-out case; per-case rows into ``out``, medians returned.
 
     Student and teacher: error per landmark in mm and raw confidence. Coarse: error of the root's centre in mm, and the
     highest probability with and without a root.
     """
     if not paths:
         return {}
-    held_out = config.model_copy(update={"seed": config.seed + 1_000_003, "steps": len(paths), "batch": 1})
+    held_out = config.model_copy(update={"seed": config.seed + 1_000_003, "steps": draws * len(paths), "batch": 1})
     samples = data.dataset(held_out, paths)
     rows: list[dict[str, object]] = []
-    for n, _ in enumerate(paths):
+    for n in range(draws * len(paths)):
         sample = samples[n]
         image = torch.from_numpy(sample["image"])[None].to(memory_format=torch.channels_last_3d)
         with torch.inference_mode():
@@ -57,7 +59,7 @@ def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig)
             if sample["mask"][index]:
                 error = round(float(np.linalg.norm(found.position - sample["points"][index] * spacing)), 3)
             row[f"{label}_mm"] = error
-            row[f"{label}_confidence"] = round(found.confidence, 4)
+            row[f"{label}_raw"] = round(found.confidence, 4)
             index += 1
     predicted, truth = outputs["calc"][0] > 0, sample["calc"][0] > 0.5
     size = int(predicted.sum() + truth.sum())

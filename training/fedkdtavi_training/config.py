@@ -34,6 +34,7 @@ class AugmentConfig(_Strict):
 
     rotation_deg: float = Field(20.0, ge=0)
     scale: float = Field(0.2, ge=0, lt=1)
+    shear: float = Field(0.08, ge=0, lt=1, description="SD of each shear; leans the root against its own hinge plane")
     elastic_mm: float = Field(2.0, ge=0)
     jitter_near_mm: float = Field(4.0, ge=0, description="SD per axis of most shifts")
     jitter_far_mm: float = Field(20.0, ge=0, description="largest shift of the rest")

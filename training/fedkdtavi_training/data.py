@@ -21,7 +21,7 @@ from .config import TrainConfig
 ROOT_SIGMA_VOXELS = 2.0
 _ELASTIC_KNOTS = 5
 # Fields of view the coarse network meets, in voxels of 4 mm: from a crop just around the heart to a whole chest.
-_COARSE_SHAPES = (
+_COARSE_SHAPES = ((48, 48, 32), (48, 48, 48), (64, 64, 48), (64, 64, 64), (80, 64, 64), (96, 80, 64))
     (48, 48, 32),
     (64, 64, 48),
     (64, 64, 64),
@@ -130,7 +130,8 @@ def draw_transform(
     axis /= np.linalg.norm(axis)
     angle = np.radians(np.clip(rng.normal(0, options.rotation_deg / 2), -options.rotation_deg, options.rotation_deg))
     scale = 1 + rng.uniform(-options.scale, options.scale) * 0.8 + rng.uniform(-0.2, 0.2, 3) * options.scale
-    matrix = _rotation(axis, angle) @ np.diag(scale) * (spacing / source_spacing)
+    shear = np.eye(3) + rng.normal(0, options.shear, (3, 3)) * (1 - np.eye(3))
+    matrix = _rotation(axis, angle) @ shear @ np.diag(scale) * (spacing / source_spacing)
     knots = None
     if options.elastic_mm > 0:
         size = rng.uniform(0, options.elastic_mm) / source_spacing

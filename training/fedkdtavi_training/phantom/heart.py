@@ -132,8 +132,12 @@ class Heart:
             4,
         )
 
-        start = n * (root.junction_height + 6)
-        knots = [start, n * (root.junction_height + 16) + near(1, 1, 2, 1.5), near(26, 9, 50, 4), near(22, 6, 72, 4)]
+        knots = [
+            root.middle(root.junction_height + 6),
+            root.middle(root.junction_height + 16) + near(1, 1, 2, 1.5),
+            near(26, 9, 50, 4),
+            near(22, 6, 72, 4),
+        ]
         aorta = spline(np.array(knots), 5)
         wide = float(np.sqrt(root.semi_axes[3].prod()))
         aorta_radii = wide * np.clip(np.linspace(1, rng.uniform(0.9, 1.2), len(aorta)), 0.8, 1.4)

@@ -246,6 +246,7 @@ def _context(rng: np.random.Generator, anatomy: Anatomy) -> ContextParameters:
         arch_start=heart.aorta[-1],
         arch_direction=heart.aorta[-1] - heart.aorta[-3],
         arch_radius=float(heart.aorta_radii[-1]),
+        enclose=(heart.apex() + heart.wall_mm * heart.ventricle_axis, heart.right_ventricle.center + [0, 28, 0]),
     )
 
 

@@ -58,7 +58,7 @@ class Valve:
 def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np.random.Generator) -> None:
     """Wall and lumen from the outflow tract to the junction, then leaflets, prosthesis and calcium."""
     reach = float(root.semi_axes.max() + root.bulge.max() + 5)
-    ends = np.array([-16.0 * root.axis, (root.junction_height + 16) * root.axis])
+    ends = np.array([root.middle(-16.0), root.middle(root.junction_height + 16)])
     region = canvas.region(ends.min(axis=0) - reach, ends.max(axis=0) + reach)
     if region is None:
         return
@@ -140,7 +140,7 @@ def paint_calcium(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng:
             else:
                 theta, s, h = float(rng.uniform(0, 2 * np.pi)), 1.0, float(rng.uniform(-9, 0.5))
             rho = s * float(root.lumen_radius(np.array(theta), np.array(h)))
-            centre = rho * root.direction(theta) + h * root.axis
+            centre = rho * root.direction(theta) + root.middle(h)
             axes = np.clip(rng.lognormal(np.log(1.7), 0.45, 3) * np.array([1.3, 1.0, 0.65]), 0.5, 6)
             if 4.19 * axes.prod() > 1.3 * max(wanted - placed, 8):
                 axes *= np.cbrt(max(wanted - placed, 8) / (4.19 * axes.prod()))

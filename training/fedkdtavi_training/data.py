@@ -22,15 +22,6 @@ ROOT_SIGMA_VOXELS = 2.0
 _ELASTIC_KNOTS = 5
 # Fields of view the coarse network meets, in voxels of 4 mm: from a crop just around the heart to a whole chest.
 _COARSE_SHAPES = ((48, 48, 32), (48, 48, 48), (64, 64, 48), (64, 64, 64), (80, 64, 64), (96, 80, 64))
-    (48, 48, 32),
-    (64, 64, 48),
-    (64, 64, 64),
-    (64, 64, 64),
-    (80, 64, 64),
-    (80, 64, 80),
-    (96, 80, 80),
-    (112, 96, 96),
-)
 
 
 def root_centre(points: np.ndarray, spacing: float) -> np.ndarray | None:

@@ -57,9 +57,19 @@ class Heart:
         wall = float(np.clip(rng.normal(10.5, 2.2), 6, 17))
         # The ventricle's base lies behind and left of the outflow tract; their angle comes out at about 125 degrees.
         behind = -root.direction(float(rng.normal(0.1, 0.2)))
-        base = -n * rng.uniform(8, 14) + behind * rng.uniform(3, 12)
+        # On real CTs the septum lies inside of the right cusp's hinge point, by up to a centimetre.
+        inside = float(rng.uniform(-1, 11))
+        offset = max(axes[0] - (r - inside), 0.0)
+        base = -n * rng.uniform(8, 14) + behind * offset
         ventricle = Ellipsoid(base + apex * axes[2] * rng.uniform(0.84, 1.0), axes, frame(apex, behind))
-        outflow = spline(np.array([0.5 * n, -7.0 * n, -13 * n + 5 * apex, -14 * n + 22 * apex, ventricle.center]), 4)
+        knots = [
+            0.5 * n,
+            -6 * n + 0.45 * inside * behind,
+            -13 * n + 5 * apex + 0.9 * inside * behind,
+            -14 * n + 22 * apex + 0.6 * offset * behind,
+            ventricle.center,
+        ]
+        outflow = spline(np.array(knots), 4)
         radius_in = np.sqrt(root.semi_axes[0].prod())
         outflow_radii = np.linspace(radius_in * 0.98, max(radius_in, 0.8 * axes[0]), len(outflow))
         outflow_radii[0] = 0.7 * radius_in

@@ -37,6 +37,9 @@ class Root:
     septum_upper: float
     septum_lower: float
     septum_width: float
+    shelf: float  # mm the muscular septum stands into the outflow tract under the right cusp
+    shelf_angle: float
+    shelf_width: float  # rad
     lean: np.ndarray  # (2,) mm the root's middle moves sideways per mm of height above the annulus
     fused: int | None = None  # index of the commissure that is a raphe in a bicuspid valve
 
@@ -100,6 +103,10 @@ class Root:
             septum_upper=float(upper),
             septum_lower=float(lower),
             septum_width=float(np.clip(rng.normal(10.2, 3.1), 5, 18)),
+            # On real CTs the right cusp hinges on the outer corner of a shelf: the septum begins farther inside.
+            shelf=float(rng.choice([0.0, rng.uniform(1, 4), rng.uniform(3, 8)], p=[0.12, 0.38, 0.5])),
+            shelf_angle=float(rng.normal(0.15, 0.3)),
+            shelf_width=float(rng.uniform(0.5, 1.0)),
             # The commissures' plane is tilted by 8.6 +- 5 degrees against that of the hinge points.
             lean=rng.normal(0, 0.13, 2),
             fused=int(rng.integers(0, 3)) if bicuspid else None,
@@ -157,6 +164,15 @@ class Root:
             height = np.where(touches, 0.45 * height, height)
         return height * np.abs(place) ** self.attachment_power
 
+    def shelf_depth(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """How far (mm) the septum narrows the outflow tract: nothing at the hinge points, most 5 mm below them.
+
+        Farther down the wall of the ventricle takes over.
+        """
+        aside = np.mod(theta - self.shelf_angle + np.pi, 2 * np.pi) - np.pi
+        below = np.clip((-0.4 - h) / 4.0, 0, 1) * np.clip((h + 13.0) / 6.0, 0, 1)
+        return np.minimum(self.shelf, 0.55 * self.radius) * np.exp(-0.5 * (aside / self.shelf_width) ** 2) * below
+
     def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Distance of the lumen's edge from the axis (mm)."""
         a = np.interp(h, self.levels, self.semi_axes[:, 0])
@@ -167,7 +183,7 @@ class Root:
         low = self.attachment_height(cusp, place)
         share = np.clip((h - low) / np.maximum(self.junction_height - low, 0.5), 0, 1)
         depth = self.bulge[cusp] * np.cos(0.5 * np.pi * place) ** 0.9
-        return base + depth * np.sin(np.pi * share**0.65)
+        return base + depth * np.sin(np.pi * share**0.65) - self.shelf_depth(theta, h)
 
     def landmarks(self) -> dict[str, np.ndarray]:
         """Every landmark of the schema, (3,) anatomical mm."""

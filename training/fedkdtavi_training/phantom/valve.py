@@ -15,6 +15,7 @@ from .tissue import Tissue
 
 AORTA = HEART_CLASSES.index("aorta")
 LEFT_VENTRICLE = HEART_CLASSES.index("left_ventricle")
+MYOCARDIUM = HEART_CLASSES.index("myocardium")
 
 
 @dataclass
@@ -65,7 +66,12 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     rho, theta, h = root.cylinder(canvas.points[region])
     edge = root.lumen_radius(theta, h).astype(np.float32)
     beyond = rho - edge
-    within = canvas.coverage(np.maximum(-12 - h, h - (root.junction_height + 14)), 2.0)
+    within = canvas.coverage(np.maximum(-5 - h, h - (root.junction_height + 14)), 2.0)
+    shelf = root.shelf_depth(theta, h).astype(np.float32)
+    if root.shelf > 0:
+        band = canvas.coverage(beyond - shelf - 1.0) * canvas.coverage(-beyond)
+        muscle = band * np.clip(shelf - 0.3, 0, 1) * (h < 0)
+        canvas.paint(region, muscle, tissue.myocardium, texture=4.0, heart=MYOCARDIUM)
     thickness = float(rng.uniform(1.2, 2.6))
     wall_within = within * canvas.coverage(-2.0 - h, 4.0)  # below the plane the wall is muscle and curtain
     # A shell, not a disc: a disc would leave a line across the lumen where it fades out.

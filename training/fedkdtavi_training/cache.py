@@ -19,7 +19,7 @@ import numpy as np
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import InputError, UsageError
 
-CROP_KINDS = {"heart": 0.74, "bicuspid": 0.06, "low_ostia": 0.07, "prosthesis": 0.05, "noncontrast": 0.08}
+CROP_KINDS = {"heart": 0.80, "bicuspid": 0.06, "low_ostia": 0.07, "prosthesis": 0.04, "noncontrast": 0.03}
 CHEST_KINDS = {"heart": 0.66, "noheart": 0.1, "truncated": 0.12, "prosthesis": 0.04, "noncontrast": 0.08}
 
 

@@ -1,0 +1,70 @@
+"""The phantom's root and what is rendered of it: landmarks where the anatomy says, the same from the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedkdtavi_core import schema
+from fedkdtavi_training.phantom.render import Anatomy, plane_normal, render_chest, render_crop
+from fedkdtavi_training.phantom.root import Root
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_hinge_points_lie_in_their_plane_and_run_counter_clockwise(seed):
+    root = Root.sample(np.random.default_rng(seed))
+    points = root.landmarks()
+    hinges = np.array([points[name] for name in schema.HINGE_IDS])
+    np.testing.assert_allclose(hinges @ root.axis, 0, atol=1e-9)
+    assert plane_normal(hinges) @ root.axis > 0.999
+    for name in ("rca", "lca"):
+        assert points[f"ostium_{name}"] @ root.axis == pytest.approx(root.ostium_height[name])
+    assert points["ms_upper"] @ root.axis > points["ms_lower"] @ root.axis
+
+
+def test_cylinder_coordinates_are_the_inverse_of_place():
+    root = Root.sample(np.random.default_rng(3))
+    for theta, h in ((0.2, -4.0), (2.0, 3.0), (-1.5, 12.0)):
+        rho, angle, height = root.cylinder(root.place(theta, h)[None].astype(np.float32))
+        assert rho[0] == pytest.approx(float(root.lumen_radius(np.array(theta), np.array(h))), abs=1e-3)
+        assert angle[0] == pytest.approx(theta, abs=1e-4)
+        assert height[0] == pytest.approx(h, abs=1e-4)
+
+
+def test_the_true_contour_encloses_the_true_area():
+    anatomy = Anatomy.sample(np.random.default_rng(8))
+    truth = anatomy.truth()
+    a, b = anatomy.root.semi_axes[1] * anatomy.pose.scale
+    assert truth["annulus_area_mm2"] == pytest.approx(np.pi * a * b, rel=0.15)  # the warp bends it a little
+    assert np.linalg.norm(truth["plane_normal"]) == pytest.approx(1)
+
+
+def test_a_seed_is_a_patient():
+    one, again, other = (render_crop(seed, size=40, spacing=3.0) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one.hu, again.hu)
+    np.testing.assert_array_equal(one.calc, again.calc)
+    assert not np.array_equal(one.hu, other.hu)
+
+
+def test_lumen_is_bright_at_the_hinge_points_inner_side_and_not_outside_the_heart():
+    crop = render_crop(5, size=64, spacing=1.25)
+    hinges = np.array([crop.points[name] for name in schema.HINGE_IDS])
+    inner = np.rint(crop.grid.to_ijk(hinges.mean(axis=0))).astype(int)
+    assert crop.hu[tuple(inner)] == pytest.approx(crop.info["left_blood_hu"], rel=0.3)
+    assert schema.HEART_CLASSES[crop.heart[tuple(inner)]] in ("left_ventricle", "aorta")
+
+
+@pytest.mark.parametrize("kind", ["heart", "noheart", "truncated", "noncontrast", "prosthesis", "low_ostia"])
+def test_every_kind_of_chest_renders(kind):
+    chest = render_chest([4, 2], 6.0, kind=kind)
+    assert chest.hu.dtype == np.int16
+    assert set(chest.points) == set(schema.LANDMARK_IDS)
+    if kind == "noheart":
+        assert not chest.heart[chest.heart != schema.HEART_CLASSES.index("aorta")].any()
+        assert all(place is None for place in chest.points.values())
+    if kind == "truncated":
+        assert any(place is None for place in chest.points.values())
+    if kind not in ("noheart", "truncated"):
+        assert all(chest.grid.contains(place) for place in chest.points.values())
+    if kind == "prosthesis":
+        assert not chest.calc.any()

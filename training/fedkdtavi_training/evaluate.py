@@ -232,8 +232,11 @@ def _calcium(volume: Any, annotation: Any, key: Key) -> dict[str, Any]:
     empty = {"calc_dice": None, "calc_true_mm3": None, "calc_mm3": None, "calc_refused": None}
     if not key.has_root or volume is None:
         return empty
-    mask = read_volume(key.calc)
-    truth = geometry.resample_labels(mask.array.astype(np.uint8), mask.affine, volume.grid) > 0
+    import nibabel
+
+    # Not by the CT reader, which rightly refuses a volume without contents: a valve may have no calcium.
+    mask = nibabel.load(key.calc)
+    truth = geometry.resample_labels(np.asarray(mask.dataobj, np.uint8), mask.affine, volume.grid) > 0
     found = None if annotation is None else annotation.calcification
     predicted = np.zeros(truth.shape, bool) if found is None else found > 0
     size = int(truth.sum() + predicted.sum())

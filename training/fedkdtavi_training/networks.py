@@ -40,6 +40,9 @@ class CropHeads(nn.Module):
         self.calc_up = nn.ConvTranspose3d(features, 8 - in_channels, 2, stride=2)
         self.calc_mix = nn.Conv3d(8, 8, 3, padding=1)
         self.calc = nn.Conv3d(8, CROP_HEADS["calc"], 1)
+        # Calcium is one voxel in a thousand: start at sigmoid(-4.6) = 0.01 (Lin et al., ICCV 2017, section 4.1).
+        with torch.no_grad():
+            self.calc.bias.fill_(-4.6)
 
     def forward(self, features: torch.Tensor, image: torch.Tensor) -> dict[str, torch.Tensor]:
         full = torch.cat([self.calc_up(features), image], dim=1)

@@ -1,0 +1,97 @@
+"""From weights to a bundle: the exported networks compute the same, the weights in the bundle rebuild them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fedkdtavi_core.bundle import verify
+from fedkdtavi_core.errors import UsageError
+from fedkdtavi_training import calibrate, export, networks
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    torch.set_num_threads(1)
+    networks.save(networks.build("coarse", {"channels": [4, 8, 16]}, seed=1), "coarse", folder / "coarse.safetensors")
+    networks.save(networks.build("student", seed=2), "student", folder / "student.safetensors", {"steps": 3})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(weights, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundle")
+    report = export.assemble(
+        out, weights / "coarse.safetensors", weights / "student.safetensors", name="test", version="0.0.1"
+    )
+    assert max(report[role]["difference"] for role in ("coarse", "student")) <= export.TOLERANCE
+    return out
+
+
+def test_the_bundle_is_sound_and_small(bundle):
+    found = verify(bundle)
+    assert found.metadata["name"] == "test"
+    assert set(found.files) >= {"models/student.safetensors", "models/coarse.safetensors", "docs/README.md"}
+    parameters = sum(p.numel() for p in networks.build("student").parameters())
+    assert len(found.read("models/student.onnx")) < 2.5 * parameters  # two bytes each, and the graph
+    assert "not for clinical use" in found.read("docs/README.md").decode().lower()
+
+
+def test_the_weights_in_the_bundle_rebuild_its_network(bundle):
+    network, task, trained = networks.load(bundle / "models/student.safetensors")
+    assert (task, trained) == ("student", {"steps": 3})
+    image = np.random.default_rng(0).normal(0, 1, (1, 1, 64, 64, 64)).astype(np.float32)
+    answer = verify(bundle).session("student", "cpu")(image)
+    with torch.inference_mode():
+        for name, value in network(torch.from_numpy(image)).items():
+            np.testing.assert_allclose(answer[name], value.numpy(), atol=1e-3 * float(value.abs().max()))
+    assert export.to_onnx(network, shape=(64,) * 3, dynamic=False) == verify(bundle).read("models/student.onnx")
+
+
+def test_the_coarse_network_takes_any_shape(bundle):
+    session = verify(bundle).session("coarse", "cpu")
+    for shape in ((32, 48, 64), (64, 64, 32)):
+        assert session(np.zeros((1, 1, *shape), np.float32))["root"].shape == (1, 1, *shape)
+
+
+def test_a_network_that_differs_is_refused(weights):
+    network = export.round_to_half(networks.load(weights / "coarse.safetensors")[0])
+    onnx = export.to_onnx(network, shape=(32,) * 3, dynamic=True)
+    with torch.no_grad():
+        list(network.parameters())[-1].add_(1.0)  # the outputs' bias
+    with pytest.raises(export.ExportError, match="differs"):
+        export.compare(network, onnx, [(32, 32, 32)])
+
+
+def test_swapped_networks_and_foreign_folders_are_refused(weights, tmp_path):
+    coarse, student = weights / "coarse.safetensors", weights / "student.safetensors"
+    with pytest.raises(UsageError, match="coarse network is needed"):
+        export.assemble(tmp_path / "b", student, coarse, name="x", version="1")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(UsageError, match="not empty"):
+        export.assemble(tmp_path / "mine", coarse, student, name="x", version="1")
+
+
+def test_calibration_rises_and_tells_the_share():
+    raw = (np.arange(4000) + 0.5) / 4000
+    even = np.arange(4000) * 0.6180339887 % 1  # evenly spread over 0..1 in every stretch of raw
+    error = np.where(even < raw**2, 1.0, np.inf)
+    table = calibrate.table(raw, error)
+    assert table["raw"][0] == 0
+    assert table["raw"][-1] == 1
+    assert (np.diff(table["raw"]) > 0).all()
+    assert (np.diff(table["p_within_5mm"]) >= 0).all()
+    places = np.array([0.3, 0.5, 0.8])
+    np.testing.assert_allclose(np.interp(places, table["raw"], table["p_within_5mm"]), places**2, atol=0.02)
+    with pytest.raises(UsageError, match="at least"):
+        calibrate.table(raw[:10], error[:10])
+
+
+def test_few_perfect_cases_promise_no_certainty():
+    table = calibrate.table(np.linspace(0.9, 0.99, 60), np.ones(60))
+    assert 0.8 < table["p_within_5mm"][-1] < 1

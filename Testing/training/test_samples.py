@@ -1,0 +1,140 @@
+"""Samples: points follow the picture, nothing is mirrored, a sample is a function of its number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import standin
+
+from fedkdtavi_core import schema
+from fedkdtavi_training import augment, cache, data
+from fedkdtavi_training.config import AugmentConfig, TrainConfig
+
+pytestmark = pytest.mark.torch
+
+
+def config(folder, tmp_path, **changes) -> TrainConfig:
+    return TrainConfig(**({"task": "student", "cache": [folder], "out": tmp_path, "steps": 8} | changes))
+
+
+def test_cache_keeps_a_case_as_it_was(tmp_path):
+    made = standin.make(5, 48, 1.25)  # number 5 has no ms_upper
+    cache.save(tmp_path / "case_000005.npz", made)
+    case = cache.load(tmp_path / "case_000005.npz")
+    np.testing.assert_array_equal(case.hu, made.hu)
+    np.testing.assert_array_equal(case.calc, made.calc)
+    np.testing.assert_array_equal(case.heart, made.heart)
+    missing = schema.LANDMARK_IDS.index("ms_upper")
+    assert np.isnan(case.points[missing]).all()
+    place = made.grid.to_ras(case.points[0])
+    np.testing.assert_allclose(place, made.points[schema.LANDMARK_IDS[0]], atol=1e-3)
+
+
+def test_a_damaged_cache_file_is_named(tmp_path):
+    from fedkdtavi_core.errors import InputError
+
+    path = tmp_path / "case_000000.npz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="case_000000"):
+        cache.load(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_points_follow_the_picture(seed, crops, tmp_path):
+    """A blob drawn at a point is found, after any transform, where the transform says the point went."""
+    rng = np.random.default_rng(seed)
+    size, spacing = 80, 1.25
+    point = np.array([44.0, 36.5, 41.0]) + rng.uniform(-6, 6, 3)
+    axes = np.ogrid[:size, :size, :size]
+    blob = 1000 * np.exp(-0.5 * sum((a - p) ** 2 for a, p in zip(axes, point, strict=True)) / 2.5**2)
+    settings = config(crops, tmp_path)
+    transform = data.draw_transform(rng, settings, np.array([40.0, 39.0, 41.0]), spacing, spacing, (64, 64, 64))
+    image, _ = transform.sample(blob.astype(np.float32), [], None)
+    weights = image / image.sum()
+    found = [float((weights * a).sum()) for a in np.ogrid[:64, :64, :64]]
+    # The blob itself is bent by the elastic part, so its centre of mass may stray a little.
+    np.testing.assert_allclose(found, transform.inverse(point[None])[0], atol=0.35)
+
+
+def test_no_transform_mirrors(crops, tmp_path):
+    settings = config(crops, tmp_path)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        transform = data.draw_transform(rng, settings, np.zeros(3), 1.25, 1.25, (64, 64, 64))
+        assert np.linalg.det(transform.matrix) > 0.2
+
+
+def test_a_sample_depends_on_its_number_alone(crops, tmp_path):
+    samples = data.dataset(config(crops, tmp_path), cache.files([crops]))
+    first = samples[3]
+    samples[0]
+    again = samples[3]
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, again[name])
+    assert not np.array_equal(samples[4]["image"], first["image"])
+
+
+def test_an_epoch_shows_every_case_once():
+    shown = [data.shuffled(3, n, 8) for n in range(16)]
+    assert sorted(shown[:8]) == sorted(shown[8:]) == list(range(8))
+
+
+def test_targets_lie_on_the_points_and_missing_ones_are_masked(crops, tmp_path):
+    settings = config(crops, tmp_path)
+    samples = data.dataset(settings, cache.files([crops]))
+    masked = 0
+    for n in range(8):
+        sample = samples[n]
+        for target, point, mask in zip(sample["target"], sample["points"], sample["mask"], strict=True):
+            if not mask:
+                masked += 1
+                assert target.max() == 0
+                continue
+            assert target.sum() == pytest.approx(1, abs=1e-4)
+            assert np.abs(np.unravel_index(target.argmax(), target.shape) - point).max() <= 0.51
+    assert masked >= 1  # case 5 has no ms_upper
+
+
+def test_coarse_samples_share_a_shape_within_a_step(chests, tmp_path):
+    settings = config(chests, tmp_path, task="coarse")
+    samples = data.dataset(settings, cache.files([chests]))
+    for step in range(3):
+        one, two = samples[2 * step], samples[2 * step + 1]
+        assert one["image"].shape == two["image"].shape
+        assert all(n % 16 == 0 for n in one["image"].shape[1:])
+        assert one["heart"].shape == one["image"].shape[1:]
+        for sample in (one, two):
+            assert sample["root"].max() == 0 or sample["root"].max() > 0.6
+
+
+@pytest.mark.parametrize("width", [0.4, 1.0, 2.4, 4.0])
+def test_slices_keep_a_constant_and_a_ramp(width):
+    operator = augment.slice_operator(64, width, 1.0, 0.3)
+    np.testing.assert_allclose(operator.sum(1), 1, atol=1e-5)
+    ramp = operator @ np.arange(64.0)
+    np.testing.assert_allclose(ramp[8:-8], np.arange(64.0)[8:-8], atol=0.01)
+
+
+def test_augmentation_stays_finite_and_keeps_the_order_of_tissues():
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        curve = augment.contrast(np.array([-900.0, -80.0, 40.0, 300.0, 1200.0], np.float32), rng)
+        assert (np.diff(curve) > 0).all()
+    points = np.full((7, 3), np.nan)
+    points[0] = 16
+    everything = AugmentConfig(contrast=1, motion=1, slices=1, in_plane=1, noise=1, streaks=1, context=1)
+    hu = np.random.default_rng(1).normal(40, 300, (32, 32, 32)).astype(np.float32)
+    for seed in range(10):
+        image = augment.apply(hu, points, 1.25, everything, np.random.default_rng(seed))
+        assert image.shape == hu.shape
+        assert image.dtype == np.float32
+        assert np.isfinite(image).all()
+
+
+def test_random_context_leaves_the_landmarks_alone():
+    hu = np.random.default_rng(1).normal(40, 300, (64, 64, 64)).astype(np.float32)
+    points = np.array([[32.0, 32.0, 32.0]])
+    changed = augment.random_context(hu, points, 1.25, np.random.default_rng(2))
+    np.testing.assert_allclose(changed[26:39, 26:39, 26:39], hu[26:39, 26:39, 26:39], atol=1e-3)
+    assert not np.allclose(changed, hu)

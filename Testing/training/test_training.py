@@ -1,0 +1,132 @@
+"""The loop: the same digest every time, after a kill too; what is wrong is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedkdtavi_core.errors import UsageError
+from fedkdtavi_training import config, networks, train
+
+pytestmark = pytest.mark.torch
+TINY = Path(__file__).resolve().parents[2] / "training" / "configs" / "tiny.json"
+
+
+def tiny(out: Path, folder: Path, **changes) -> config.TrainConfig:
+    entries = json.loads(TINY.read_text()) | {"out": out, "cache": [folder]} | changes
+    return config.TrainConfig.model_validate(entries)
+
+
+KILLED = """
+import os, signal, sys
+from fedkdtavi_training import config, train
+save = train.Run.save
+def dying(self, path):
+    save(self, path)
+    os.kill(os.getpid(), signal.SIGKILL)
+train.Run.save = dying
+train.train(config.read(__import__("pathlib").Path(sys.argv[1])), echo=False)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["student", "coarse", "teacher"])
+def test_a_killed_run_ends_in_the_same_weights(task, crops, chests, tmp_path):
+    folder = chests if task == "coarse" else crops
+    whole = train.train(tiny(tmp_path / "whole", folder, task=task), echo=False)
+    assert whole["skipped"] == 0
+    cut = tiny(tmp_path / "cut", folder, task=task)
+    path = tmp_path / "cut.json"
+    path.write_text(cut.model_dump_json())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    died = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert not (tmp_path / "cut" / train.WEIGHTS).exists()
+    resumed = train.train(cut, echo=False)
+    assert resumed["digest"] == whole["digest"]
+    curves = [(tmp_path / name / "curve.csv").read_text() for name in ("whole", "cut")]
+    assert curves[0] == curves[1]
+    assert len(curves[0].splitlines()) == 5
+    other = train.train(tiny(tmp_path / "other", folder, task=task, seed=8, steps=1), echo=False)
+    assert other["digest"] != whole["digest"]
+
+
+def test_weights_come_back_with_their_description(crops, tmp_path):
+    network = networks.build("teacher", {"channels": [4, 8]}, seed=3)
+    networks.save(network, "teacher", tmp_path / "w.safetensors", {"steps": 5})
+    back, task, metadata = networks.load(tmp_path / "w.safetensors")
+    assert (task, metadata) == ("teacher", {"steps": 5})
+    assert train.digest(back.state_dict()) == train.digest(network.state_dict())
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"broken\.safetensors"):
+        networks.load(tmp_path / "broken.safetensors")
+
+
+@pytest.mark.parametrize(("task", "size"), [("student", 64), ("teacher", 32), ("coarse", 32)])
+def test_outputs_have_the_layout_of_the_bundle(task, size):
+    network = networks.build(task).eval()
+    with torch.inference_mode():
+        outputs = {k: tuple(v.shape) for k, v in network(torch.zeros(1, 1, size, size, size)).items()}
+    half, whole = (size // 2,) * 3, (size,) * 3
+    if task == "coarse":
+        assert outputs == {"heart": (1, 8, *whole), "root": (1, 1, *whole)}
+    else:
+        assert outputs == {"hps": (1, 5, *half), "ms": (1, 2, *half), "calc": (1, 1, *whole)}
+
+
+def test_a_step_without_a_number_changes_nothing_and_many_stop_the_run(crops, tmp_path):
+    settings = tiny(tmp_path, crops, task="teacher", network={"channels": [4, 8]}, bad_steps=2)
+    run = train.Run(settings)
+    before = train.digest(run.network.state_dict())
+    batch = {
+        "image": torch.full((1, 1, 16, 16, 16), float("nan")),
+        "target": torch.zeros(1, 7, 8, 8, 8),
+        "points": torch.zeros(1, 7, 3),
+        "mask": torch.ones(1, 7),
+        "calc": torch.zeros(1, 1, 16, 16, 16),
+        "calc_mask": torch.ones(1),
+    }
+    assert run.advance(batch) is None
+    assert train.digest(run.network.state_dict()) == before
+    with pytest.raises(train.TrainingError, match="2 times in a row"):
+        run.advance(batch)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(crops, tmp_path):
+    settings = tiny(tmp_path, crops, task="teacher", network={"channels": [4, 8]})
+    train.Run(settings).save(tmp_path / train.CHECKPOINT)
+    with pytest.raises(UsageError, match="another configuration"):
+        train.Run(settings.model_copy(update={"lr": 0.5})).resume(tmp_path / train.CHECKPOINT)
+    train.Run(settings.model_copy(update={"log_every": 1})).resume(tmp_path / train.CHECKPOINT)
+
+
+def test_an_unknown_key_is_refused_by_name(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(TINY.read_text()) | {"mirror": True}))
+    with pytest.raises(UsageError, match=r"config\.json: mirror"):
+        config.read(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        config.read(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize("path", sorted(TINY.parent.glob("*.json")), ids=lambda p: p.stem)
+def test_every_shipped_configuration_is_valid(path):
+    settings = config.read(path)
+    networks.build(settings.task, settings.network)
+
+
+def test_learning_rate_warms_up_and_ends_low():
+    settings = config.TrainConfig(task="student", cache=["x"], out="y", steps=1000, lr=1.0, warmup=100)
+    rates = [train.learning_rate(settings, step) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.01)
+    assert all(a >= b for a, b in pairwise(rates[100:]))

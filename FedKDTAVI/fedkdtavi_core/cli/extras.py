@@ -16,6 +16,8 @@ _KNOWN = {
     "phantom": ("make virtual hospitals: phantom CTs with exact labels", ""),
     "train": ("train the networks from a config file", "train"),
     "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
+    "calibrate": ("make the confidence table of a bundle from an evaluation", "train"),
+    "export": ("make a model bundle of trained networks", "train"),
 }
 # Packages whose absence tells which extra is not installed.
 _EXTRA_OF = {

@@ -130,9 +130,7 @@ def predict(
     if logits is not None and "calc" in bundle.metadata["heads"]:
         calcification = _probability(logits, grid)
     progress.step(1.0, "Looked closely at the aortic root")
-    return FineResult(
-        predictions, calcification, grid, np.array(centers), session.device, list(session.notes), seconds
-    )
+    return FineResult(predictions, calcification, grid, np.array(centers), session.device, list(session.notes), seconds)
 
 
 def decode(outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Grid) -> dict[str, heatmap.Decoded]:
@@ -198,9 +196,7 @@ def _outputs(heads: Mapping[str, Any]) -> dict[str, list[str]]:
     return {head: heads[head]["outputs"] for head in LANDMARK_HEADS if head in heads}
 
 
-def _better_center(
-    decoded: Mapping[str, heatmap.Decoded], first: np.ndarray, current: np.ndarray
-) -> np.ndarray | None:
+def _better_center(decoded: Mapping[str, heatmap.Decoded], first: np.ndarray, current: np.ndarray) -> np.ndarray | None:
     """Where the crop should be centred instead, or None when it is fine or the hinge points are not to be believed."""
     hinges = [decoded.get(i) for i in schema.HINGE_IDS]
     if any(hinge is None or hinge.confidence < _BELIEVED for hinge in hinges):
@@ -218,5 +214,3 @@ def _probability(logits: np.ndarray, grid: Grid) -> np.ndarray:
         )
     # 1 / (1 + exp(-x)) without overflow.
     return np.exp(-np.logaddexp(np.float32(0), -logits[0, 0]))
-
-

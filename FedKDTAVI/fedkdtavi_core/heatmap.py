@@ -137,9 +137,7 @@ def _decode_channel(logits: np.ndarray, grid: Grid, window_mm: float, index: int
 
 def _window(axes: list[np.ndarray], centre: np.ndarray, spacing: np.ndarray, radius_mm: float) -> np.ndarray:
     """A ball with an edge one voxel soft, so that its content changes smoothly as it moves."""
-    i, j, k = (
-        ((axis - np.float32(c)) * np.float32(s)) ** 2 for axis, c, s in zip(axes, centre, spacing, strict=True)
-    )
+    i, j, k = (((axis - np.float32(c)) * np.float32(s)) ** 2 for axis, c, s in zip(axes, centre, spacing, strict=True))
     distance = np.sqrt(i[:, None, None] + j[None, :, None] + k[None, None, :])
     edge = np.float32(spacing.max())
     return np.clip((np.float32(radius_mm) - distance) / edge + np.float32(0.5), 0, 1)

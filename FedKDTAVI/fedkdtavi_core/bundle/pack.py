@@ -69,4 +69,3 @@ def pack(folder: str | Path, out: str | Path) -> Bundle:
     finally:
         temporary.unlink(missing_ok=True)
     return verify(out)
-

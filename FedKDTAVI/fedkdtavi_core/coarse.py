@@ -172,7 +172,8 @@ def _judge(
     heart_ml = sum(volumes.values())
     where = volume.info.get("path", "The CT")
     if heart_ml < thresholds.get("heart_ml", HEART_ML):
-        return False, False, f"{where}: no heart was found in this CT; give a CT of the chest or heart.", margin
+        reason = f"{where}: no heart was found in this CT, or too little of it; give a CT that shows the whole heart."
+        return False, False, reason, margin
     if center is None or score < thresholds["root_score"]:
         side = _cut_side(volume.grid, grid, classes)
         cause = f", and the heart is cut off at the {side} end of the scan" if side else ""

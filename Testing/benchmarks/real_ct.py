@@ -64,7 +64,8 @@ def rows_of(name: str, model: bundle.Bundle, poses: int) -> list[dict[str, objec
         try:
             found = pipeline.annotate(Volume(volume.array, move @ volume.affine, volume.info), model)
         except FedKDTAVIError as error:
-            rows.append(dict(zip(FIELDS, (name, number, "", "", "", f"{error.code}: {str(error).replace(str(source), name)}"), strict=True)))
+            told = f"{error.code}: {error}".replace(str(source), name)
+            rows.append(dict(zip(FIELDS, (name, number, "", "", "", told), strict=True)))
             continue
         for label in schema.LANDMARK_IDS:
             mark = found.landmarks[label]

@@ -48,12 +48,19 @@ def say_findings(
 
 
 def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
-    """The numbers that could be measured, one to a line."""
+    """The numbers that could be measured, as a table: name, value, unit, normal range."""
+    lines = []
     for row in rows:
         value = row["value"]
         if value is not None:
             number = f"{value:.1f}" if isinstance(value, float) and row["unit"] else f"{value}"
-            console.say(f"  {row['name']}: {number} {row['unit']}".rstrip())
+            lines.append((row["name"], number, row["unit"], row["normal"] or ""))
+    if not lines:
+        return
+    name, number = (max(len(line[column]) for line in lines) for column in (0, 1))
+    for line in lines:
+        normal = f"  ({line[3]})" if line[3] else ""
+        console.say(f"  {line[0]:<{name}}  {line[1]:>{number}} {line[2]:<4}{normal}".rstrip())
 
 
 def draw_report(volume: Any, annotation: Any, measurements: Any, folder: Path) -> None:

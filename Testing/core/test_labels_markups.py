@@ -223,3 +223,17 @@ def test_slicer_reads_and_writes_our_contour(slicer, tmp_path):
     back, status = markups.read_contour(tmp_path / "slicers.mrk.json")
     np.testing.assert_allclose(back, contour, atol=1e-9)
     assert status is Status.PREDICTED
+
+
+def test_points_nobody_is_known_to_have_reviewed_are_refused(tmp_path):
+    """Outside its result folder a moved point cannot be told from a prediction: dropping it silently would be worse."""
+    from fedkdtavi_core.annotation import Annotation
+    from fedkdtavi_core.errors import UsageError
+    from fedkdtavi_core.labels.annotated import read_points
+
+    annotation = Annotation()
+    for number, landmark in enumerate(annotation.landmarks.values()):
+        landmark.position = np.array([1.0, 2.0, 3.0]) + number
+    markups.write_landmarks(tmp_path / "moved.mrk.json", annotation.landmarks)
+    with pytest.raises(UsageError, match=r"moved\.mrk\.json: no point in it is known to be reviewed"):
+        read_points(tmp_path / "moved.mrk.json")

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import __version__, schema
 from ..annotation import Annotation, Landmark, Status
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..volume import Grid
 from .jsonfile import read_json, write_json
 from .markups import LandmarkFile, read_contour, read_landmarks, write_contour, write_landmarks
@@ -135,6 +135,11 @@ def read_points(path: Path) -> LandmarkFile:
         before = before if isinstance(before, dict) else {}
         found.landmarks = {i: _compared(landmark, before.get(i))[0] for i, landmark in found.landmarks.items()}
     left = [schema.by_id(i).name for i, landmark in found.landmarks.items() if landmark.status is Status.PREDICTED]
+    if left and len(left) == len(found.landmarks):
+        raise UsageError(
+            f"{path}: no point in it is known to be reviewed, so a correction could be lost; leave the file in its "
+            "result folder (beside provenance.json) or set the status in the points' descriptions."
+        )
     if left:
         found.notes.append(f"{Path(path).name}: nobody has reviewed {', '.join(left)}; predicted anew.")
     return found

@@ -73,8 +73,8 @@ def output_folder(target: Path, *, force: bool = False, marker: str = "provenanc
                     _clear_remains(target)
                 check_output(target, force=force, marker=marker)  # again, now that nobody else is at it
                 partial = _sibling(target, _PARTIAL)
-                partial.mkdir()
-                try:
+                try:  # before the folder is made: a request to stop may come right after
+                    partial.mkdir()
                     yield partial
                     _sync(partial)
                     _swap(partial, target)
@@ -115,9 +115,11 @@ def _make_parents(folder: Path, made: list[Path]) -> None:
         missing.append(folder)
         folder = folder.parent
     for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # another run was faster
+        made.append(folder)  # before it is made: a request to stop may come right after
+        try:
             folder.mkdir()
-            made.append(folder)
+        except FileExistsError:  # another run was faster
+            made.remove(folder)
 
 
 def _sibling(target: Path, suffix: str) -> Path:

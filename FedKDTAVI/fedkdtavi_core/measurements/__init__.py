@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import schema
 from ..annotation import Annotation, Status
 from ..volume import Volume
 from .annulus import AnnulusContour, annulus_contour, measured_contour
@@ -155,6 +156,11 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
     except NotMeasurable as error:
         blood_reason = str(error)
     suitability = assess(volume, plane, points, blood, blood_reason)
+
+    hinges = [annotation.landmarks[label_id] for label_id in schema.HINGE_IDS]
+    if plane is not None and suitability.refusal and all(mark.status is Status.PREDICTED for mark in hinges):
+        # Points that nobody can see on this CT, and nobody has set: no number may be derived from them.
+        plane, plane_reason = None, f"no annulus plane from predicted points: {suitability.refusal}"
 
     contour = measured_contour(volume, annotation, plane, plane_reason, suitability)
     volumes, rule, calcium_table = _measure_calcium(volume, annotation, plane, plane_reason, suitability)

@@ -17,6 +17,7 @@ from fedkdtavi_core import fine, heatmap, intensity, schema
 
 from . import augment, cache
 from .config import TrainConfig
+from .phantom.shapes import rotation_about
 
 ROOT_SIGMA_VOXELS = 2.0
 _ELASTIC_KNOTS = 5
@@ -122,7 +123,7 @@ def draw_transform(
     angle = np.radians(np.clip(rng.normal(0, options.rotation_deg / 2), -options.rotation_deg, options.rotation_deg))
     scale = 1 + rng.uniform(-options.scale, options.scale) * 0.8 + rng.uniform(-0.2, 0.2, 3) * options.scale
     shear = np.eye(3) + rng.normal(0, options.shear, (3, 3)) * (1 - np.eye(3))
-    matrix = _rotation(axis, angle) @ shear @ np.diag(scale) * (spacing / source_spacing)
+    matrix = rotation_about(axis, angle) @ shear @ np.diag(scale) * (spacing / source_spacing)
     knots = None
     if options.elastic_mm > 0:
         size = rng.uniform(0, options.elastic_mm) / source_spacing
@@ -234,10 +235,3 @@ def shuffled(seed: int, n: int, count: int) -> int:
     """Which of ``count`` cases sample n shows: a new permutation every epoch."""
     order = np.random.default_rng([seed, 4, n // count]).permutation(count)
     return int(order[n % count])
-
-
-def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Rodrigues' formula: (3, 3) rotation by ``angle`` radians about a unit axis."""
-    x, y, z = axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedkdtavi_core import fine, schema
 from fedkdtavi_core.volume import Grid
 
 from . import elsewhere
@@ -54,14 +55,14 @@ class Anatomy:
 
     def centre(self) -> np.ndarray:
         """(3,) RAS mm: the middle of the hinge points, 8 mm along the axis; what a crop is centred on."""
-        points = self.points()
-        hinges = np.array([points[f"hinge_{cusp}"] for cusp in ("rcc", "lcc", "ncc")])
-        return hinges.mean(axis=0) + 8.0 * plane_normal(hinges)
+        centre = fine.root_center(self.points())
+        assert centre is not None, "a root has three hinge points"
+        return centre
 
     def truth(self) -> dict[str, Any]:
         """What an answer key holds beside the points: normal (3,), annulus area mm^2, contour (N, 3) RAS mm."""
         points = self.points()
-        hinges = np.array([points[f"hinge_{cusp}"] for cusp in ("rcc", "lcc", "ncc")])
+        hinges = np.array([points[name] for name in schema.HINGE_IDS])
         normal = plane_normal(hinges)
         contour = self.pose.to_ras(self.root.annulus_contour())
         spokes = contour - contour.mean(axis=0)
@@ -178,8 +179,7 @@ def render_chest(
     affine[:3, 3] = low
     canvas = Canvas(Grid(shape, affine), anatomy.pose, rng)
     if kind == "noheart":
-        paint = elsewhere.paint_elsewhere
-        paint(canvas, rng, str(rng.choice(["abdomen", "head_neck", "legs", "upper_chest", "bottle"])))
+        elsewhere.paint_elsewhere(canvas, rng, str(rng.choice(elsewhere.KINDS)))
     else:
         context = _context(rng, anatomy)
         paint_before(canvas, rng, context)

@@ -20,7 +20,11 @@ from .volume import Grid, Volume
 CONTRAST_850 = "contrast-850"  # Jilaihawi 2014 (Eur Heart J Cardiovasc Imaging 15:1324): 850 HU on contrast CT
 LVOT_300 = "lvot-300"  # Miccoli 2021: 450 HU with outflow tract blood under 300 HU, otherwise 850 HU
 LUMEN_100 = "lumen-100"  # mean of the blood + 100 HU
-RULES = (CONTRAST_850, LVOT_300, LUMEN_100)
+# Full width at half maximum: a blurred deposit's edge lies where HU falls halfway from its peak to the blood. A fixed
+# threshold makes dense deposits too large (blooming) and loses those that a soft kernel has dimmed.
+HALF_MAX = "half-maximum"
+RULES = (CONTRAST_850, LVOT_300, LUMEN_100, HALF_MAX)
+PEAK_MM = 3.0  # how far along each axis a voxel looks for the peak of its deposit
 
 DILATE_MM = 2.0  # the suggestion's voxels are 1.25 mm wide and its border is soft
 MIN_VOLUME_MM3 = 1.0  # smaller separate specks are noise
@@ -33,7 +37,8 @@ class CalciumResult:
 
     Attributes:
         mask: uint8 (i, j, k) on the CT's grid; None when refused.
-        threshold_hu: HU from which a voxel counts; None when refused before there was one.
+        threshold_hu: HU from which a voxel may count (``half-maximum`` asks more of a voxel near a bright deposit);
+            None when refused before there was one.
         rule: the rule in words, with its threshold and the region; printed wherever a volume is.
         lumen_mean, lumen_sd: HU of the root's blood; None when it could not be read.
         refused: why there is no mask, or None.
@@ -123,7 +128,12 @@ def decide(
             f"blood would count as calcium; the rule {LUMEN_100} adapts to the blood"
         )
         return _refused(reason, blood, threshold, words)
-    mask = _mask(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
+    hot = _hot(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
+    if rule == HALF_MAX:
+        hot, span = _to_half_maximum(volume, hot, blood, threshold)
+        words = f"{words}, here from {span[0]:.0f} to {span[1]:.0f} HU" if span else words
+    mask = np.zeros(volume.array.shape, np.uint8)
+    _set_without_specks(mask, hot, volume.grid.voxel_volume)
     text = f"{words}; within {dilate_mm:g} mm of the region suggested by the network; specks under 1 mm3 left out"
     volume_mm3 = float(np.count_nonzero(mask)) * volume.grid.voxel_volume
     return CalciumResult(mask, threshold, text, blood.mean, blood.sd, None, warning, volume_mm3)
@@ -133,6 +143,10 @@ def _threshold(volume: Volume, plane: AnnulusPlane | None, blood: Blood, rule: s
     """HU, the rule in words, and what speaks against it."""
     if not isinstance(rule, str):
         return float(rule), f"fixed threshold of {float(rule):.0f} HU", ""
+    if rule == HALF_MAX:
+        least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
+        words = f"from halfway between the blood's {blood.mean:.0f} HU and the peak of each deposit"
+        return least, words, ""
     if rule == LUMEN_100:
         least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
         threshold = max(blood.mean + 100, least)
@@ -156,12 +170,12 @@ def _threshold(volume: Volume, plane: AnnulusPlane | None, blood: Blood, rule: s
     return 850.0, "from 850 HU (contrast CT, Jilaihawi 2014)", warning
 
 
-def _mask(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: float, dilate_mm: float) -> np.ndarray:
-    """uint8 mask on the CT's grid."""
-    mask = np.zeros(volume.array.shape, np.uint8)
+def _hot(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: float, dilate_mm: float) -> np.ndarray:
+    """(n, 3) indices of the CT's voxels in the grown region that have at least ``threshold`` HU."""
+    nothing = np.zeros((0, 3), int)
     found = np.argwhere(region)
     if not len(found):
-        return mask
+        return nothing
     source = Grid(region.shape, np.asarray(affine, float))
     # Distance to the region in mm on the suggestion's grid (a voxel reaches half its width), with room to grow.
     pad = np.ceil(dilate_mm / source.spacing).astype(int) + 2
@@ -176,15 +190,37 @@ def _mask(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: flo
     low = np.clip(np.floor(ijk.min(axis=0)).astype(int), 0, volume.array.shape)
     high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + 1, 0, volume.array.shape)
     if np.any(high <= low):
-        return mask
+        return nothing
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     hot = np.argwhere(np.asarray(volume.array[box]) >= threshold) + low
-    if len(hot):
-        # Only voxels over the threshold are looked up in the region.
-        place = source.to_ijk(volume.grid.to_ras(hot)) - first + pad
-        near = ndimage.map_coordinates(distance, place.T, order=1, mode="constant", cval=1e3) <= reach
-        _set_without_specks(mask, hot[near], volume.grid.voxel_volume)
-    return mask
+    if not len(hot):
+        return nothing
+    # Only voxels over the threshold are looked up in the region.
+    place = source.to_ijk(volume.grid.to_ras(hot)) - first + pad
+    return hot[ndimage.map_coordinates(distance, place.T, order=1, mode="constant", cval=1e3) <= reach]
+
+
+def _to_half_maximum(
+    volume: Volume, hot: np.ndarray, blood: Blood, least: float
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Those of the voxels ``hot`` (n, 3) that reach half of their deposit's peak over the blood; span of thresholds.
+
+    A peak has to stand out from the blood by 100 HU and 4 SD: less is noise, or badly mixed contrast.
+    """
+    if not len(hot):
+        return hot, None
+    low = hot.min(axis=0)
+    values = np.asarray(volume.array[tuple(hot.T)], np.float32)
+    image = np.full(hot.max(axis=0) - low + 1, least, np.float32)
+    place = tuple((hot - low).T)
+    image[place] = values
+    width = 2 * np.rint(PEAK_MM / volume.grid.spacing).astype(int) + 1
+    peak = ndimage.maximum_filter(image, size=tuple(int(n) for n in width), mode="nearest")[place]
+    edge = np.maximum(blood.mean + 0.5 * (peak - blood.mean), least)
+    kept = (values >= edge) & (peak >= blood.mean + max(100.0, 4 * blood.sd))
+    if not kept.any():
+        return hot[kept], None
+    return hot[kept], (float(edge[kept].min()), float(edge[kept].max()))
 
 
 def _set_without_specks(mask: np.ndarray, voxels: np.ndarray, voxel_volume: float) -> None:

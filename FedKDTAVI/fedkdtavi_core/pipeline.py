@@ -170,14 +170,15 @@ def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fin
 def _decide_calcium(volume: Volume, annotation: Annotation) -> None:
     from . import calcium
 
-    # Of the published rules the one that adapts to the blood: on phantoms of all contrasts and kernels it agreed best
-    # with the truth (fixed 850 HU lost most of the smaller deposits).
+    # The published thresholds are for the protocols of their papers. Within 3 mm of the true deposits of 24 phantoms
+    # (soft to sharp kernels), Dice against the truth was 0.81 with half of the peak, 0.60 with lumen + 100 HU, 0.69
+    # with 850 HU; for kernels outside the training's ranges 0.60, 0.50 and 0.
     result = calcium.decide(
         volume,
         annotation.suggestion,
         annotation.suggestion_affine,
         annotation.landmarks,
-        rule=calcium.LUMEN_100,
+        rule=calcium.HALF_MAX,
     )
     annotation.calcification = result.mask
     annotation.provenance["calcium"] = result.to_dict()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tube_phantom import Tube, nodule, together, tube
 
-from fedkdtavi_core.calcium import CONTRAST_850, LUMEN_100, LVOT_300, decide
+from fedkdtavi_core.calcium import CONTRAST_850, HALF_MAX, LUMEN_100, LVOT_300, decide
 from fedkdtavi_core.geometry import crop_grid
 from fedkdtavi_core.volume import Volume
 
@@ -111,6 +111,32 @@ def test_the_adaptive_rule(root: Tube):
     result = decide(noisy.volume, *suggestion(noisy), marks(noisy), rule=LUMEN_100)
     assert result.threshold_hu == pytest.approx(result.lumen_mean + 2 * result.lumen_sd)
     assert "2 SD" in result.rule
+
+
+def test_half_of_each_deposits_peak_finds_its_size_through_the_blur():
+    """Two balls of 1,400 and 750 HU, blurred: no single threshold gives both their volume."""
+    from scipy import ndimage
+
+    places = ((9, 3, 5, 3.5), (-8, 0, 4, 3.5))
+    sharp = tube(change=together(nodule(9, 3, 5, 3.5, peak=1400), nodule(-8, 0, 4, 3.5, peak=750)))
+    blurred = ndimage.gaussian_filter(sharp.volume.array.astype(np.float32), 1.0 / sharp.volume.grid.spacing)
+    volume = Volume(np.rint(blurred).astype(np.int16), sharp.volume.affine)
+    true = 2 * 4 / 3 * np.pi * 3.5**3
+
+    def found(rule: str) -> float:
+        return decide(volume, *suggestion(sharp, places), marks(sharp), rule=rule).volume_mm3
+
+    off = {rule: abs(found(rule) - true) for rule in (HALF_MAX, LUMEN_100, CONTRAST_850)}
+    assert off[HALF_MAX] < 0.25 * true  # a small ball's edge lies a little inside
+    assert off[HALF_MAX] < min(off[LUMEN_100], off[CONTRAST_850])
+    result = decide(volume, *suggestion(sharp, places), marks(sharp), rule=HALF_MAX)
+    assert "halfway" in result.rule and "here from 5" in result.rule
+
+
+def test_half_maximum_counts_no_blood(root: Tube):
+    """A region suggested in blood alone holds no peak that stands out from it."""
+    noisy = tube(noise=40)
+    assert decide(noisy.volume, *suggestion(noisy), marks(noisy), rule=HALF_MAX).mask.sum() == 0
 
 
 def test_a_fixed_threshold_inside_the_blood_is_refused_with_the_reason(root: Tube):

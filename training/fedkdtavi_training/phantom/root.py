@@ -104,7 +104,7 @@ class Root:
             septum_lower=float(lower),
             septum_width=float(np.clip(rng.normal(10.2, 3.1), 5, 18)),
             # On real CTs the right cusp hinges on the outer corner of a shelf: the septum begins farther inside.
-            shelf=float(rng.choice([0.0, rng.uniform(1, 4), rng.uniform(3, 8)], p=[0.12, 0.38, 0.5])),
+            shelf=float(rng.choice([0.0, rng.uniform(1, 4), rng.uniform(3, 9)], p=[0.08, 0.32, 0.6])),
             shelf_angle=float(rng.normal(0.15, 0.3)),
             shelf_width=float(rng.uniform(0.5, 1.0)),
             # The commissures' plane is tilted by 8.6 +- 5 degrees against that of the hinge points.
@@ -171,7 +171,7 @@ class Root:
         """
         aside = np.mod(theta - self.shelf_angle + np.pi, 2 * np.pi) - np.pi
         below = np.clip((-0.4 - h) / 4.0, 0, 1) * np.clip((h + 13.0) / 6.0, 0, 1)
-        return np.minimum(self.shelf, 0.55 * self.radius) * np.exp(-0.5 * (aside / self.shelf_width) ** 2) * below
+        return np.minimum(self.shelf, 0.6 * self.radius) * np.exp(-0.5 * (aside / self.shelf_width) ** 2) * below
 
     def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Distance of the lumen's edge from the axis (mm)."""

@@ -62,5 +62,6 @@ class Tissue:
             fat=float(rng.uniform(-115, -60)),
             lung=float(rng.uniform(-900, -720)),
             leaflet=float(rng.uniform(30, 130)) if contrast else wall,
-            calcium=float(rng.uniform(550, 1500)),
+            # Dense enough to show 850 HU and more through the blur, as calcified valves do (the rules rest on that).
+            calcium=float(rng.uniform(900, 1900)),
         )

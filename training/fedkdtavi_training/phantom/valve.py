@@ -39,7 +39,7 @@ class Valve:
             opacity=0.0 if rng.random() < 0.18 else float(rng.uniform(0.15, 1.0)),
             thickness=float(rng.uniform(0.6, 2.4)),
             coaptation=float(rng.uniform(0.3, 0.6)),
-            calcium_mm3=0.0 if rng.random() < 0.33 else float(np.clip(rng.lognormal(np.log(330), 0.85), 15, 2500)),
+            calcium_mm3=0.0 if rng.random() < 0.33 else float(np.clip(rng.lognormal(np.log(420), 0.85), 25, 2800)),
             outflow_calcium_mm3=float(rng.lognormal(np.log(25), 0.9)) if rng.random() < 0.37 else 0.0,
             prosthesis=prosthesis,
         )
@@ -147,7 +147,7 @@ def paint_calcium(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng:
                 theta, s, h = float(rng.uniform(0, 2 * np.pi)), 1.0, float(rng.uniform(-9, 0.5))
             rho = s * float(root.lumen_radius(np.array(theta), np.array(h)))
             centre = rho * root.direction(theta) + root.middle(h)
-            axes = np.clip(rng.lognormal(np.log(1.7), 0.45, 3) * np.array([1.3, 1.0, 0.65]), 0.5, 6)
+            axes = np.clip(rng.lognormal(np.log(2.6), 0.45, 3) * np.array([1.3, 1.0, 0.65]), 0.5, 6)
             if 4.19 * axes.prod() > 1.3 * max(wanted - placed, 8):
                 axes *= np.cbrt(max(wanted - placed, 8) / (4.19 * axes.prod()))
             nodule = Ellipsoid(centre, axes, frame(rng.normal(size=3), rng.normal(size=3)))

@@ -1,0 +1,106 @@
+"""The panel as a whole: its sections, and what happens to them when a module or a scene comes and goes."""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+
+from ..settings import ModuleSettings
+from .bundlePanel import BundlePanel
+from .exportPanel import ExportPanel
+from .inputPanel import InputPanel
+from .measurePanel import MeasurePanel
+from .noticePanel import NoticePanel
+from .reviewPanel import ReviewPanel
+from .runPanel import RunPanel
+from .segmentPanel import SegmentPanel
+from .settingsPanel import SettingsPanel
+from .shortcuts import Shortcuts
+from .workspace import Workspace
+
+PANELS = (
+    NoticePanel,
+    InputPanel,
+    BundlePanel,
+    RunPanel,
+    ReviewPanel,
+    SegmentPanel,
+    MeasurePanel,
+    ExportPanel,
+    SettingsPanel,
+)
+
+
+class Window:
+    """All sections of the panel.
+
+    Args:
+        widget: the panel's widget, loaded from ``FedKDTAVI.ui``.
+        ui: its named widgets.
+        logic: the module's logic.
+    """
+
+    def __init__(self, widget, ui, logic) -> None:
+        self.ui = ui
+        self.workspace = Workspace(logic, ModuleSettings(slicer.app.settings()))
+        self.panels = [panel(ui, self.workspace) for panel in PANELS]
+        self.shortcuts = Shortcuts(widget, ui)
+        self.workspace.listen(self.refresh)
+        self._guiTag = None
+        self._observerTag = None
+
+    def panel(self, kind):
+        """The section of this class."""
+        return next(panel for panel in self.panels if isinstance(panel, kind))
+
+    def refresh(self) -> None:
+        """Show the workspace in every section."""
+        for panel in self.panels:
+            panel.refresh()
+
+    def connectScene(self) -> None:
+        """Work on the scene that is open now."""
+        self.disconnectScene()
+        node = self.workspace.logic.getParameterNode()
+        self.workspace.parameterNode = node
+        if node.inputVolume is None:
+            node.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        self._guiTag = node.connectGui(self.ui)
+        self._observerTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self.workspace.openReview()
+
+    def disconnectScene(self) -> None:
+        """Let go of all nodes: the scene is about to close."""
+        for panel in self.panels:
+            panel.sceneStartClose()
+        self.workspace.closeReview()
+        node = self.workspace.parameterNode
+        if node is not None:
+            node.disconnectGui(self._guiTag)
+            node.RemoveObserver(self._observerTag)
+            self.workspace.parameterNode = None
+            self.workspace.changed()
+
+    def enter(self) -> None:
+        """The module is shown."""
+        self.connectScene()
+        self.shortcuts.install()
+        for panel in self.panels:
+            panel.enter()
+
+    def exit(self) -> None:
+        """Another module is shown: keys, views and observers are given back."""
+        self.shortcuts.remove()
+        for panel in self.panels:
+            panel.exit()
+        self.disconnectScene()
+
+    def cleanup(self) -> None:
+        """The panel is about to go."""
+        self.shortcuts.remove()
+        self.disconnectScene()
+        for panel in self.panels:
+            panel.cleanup()
+
+    def _onParametersModified(self, caller=None, event=None) -> None:
+        self.workspace.changed()

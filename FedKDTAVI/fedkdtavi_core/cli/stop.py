@@ -1,7 +1,9 @@
 """How a run is asked to stop: Ctrl-C, a signal to end, or standard input that closes.
 
 The first request raises KeyboardInterrupt where the work is, so that folders half filled are cleared on the way out;
-further ones are ignored meanwhile.
+further ones are ignored meanwhile. A run that another program watches must be gone soon after: a network that is in
+the middle of its work hears nothing for seconds, so the process then ends without waiting for it. Whatever moment that
+is, an output folder is the old one or the new one (:mod:`~fedkdtavi_core.labels.case`).
 """
 
 from __future__ import annotations
@@ -13,16 +15,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..errors import EXIT_CANCELLED
+
+# Seconds a watched run has for an orderly end; those who cancel expect it gone within one second.
+GRACE_S = 0.6
+_PARENT_LOOK_S = 0.2
+
 
 @contextmanager
 def stoppable(*, on_stdin_close: bool = False) -> Iterator[Callable[[], bool]]:
     """Listen for requests to stop; yields the question "was there one?" for :class:`~fedkdtavi_core.progress.Progress`.
 
     Args:
-        on_stdin_close: also when standard input ends: a program that started us closes it to cancel, and the system
-            closes it when that program dies.
+        on_stdin_close: also when standard input ends (a program that started us closes it to cancel, and the system
+            closes it when that program dies) and when the parent process ends: a launcher between that program
+            and us may be killed on its own. The process then ends within :data:`GRACE_S`, come what may.
     """
     asked = threading.Event()
+    ended = threading.Event()
 
     def stop(signum: int, frame: object) -> None:
         if not asked.is_set():
@@ -37,10 +47,12 @@ def stoppable(*, on_stdin_close: bool = False) -> Iterator[Callable[[], bool]]:
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, stop)
     if on_stdin_close:
-        threading.Thread(target=_watch_stdin, args=(asked,), daemon=True).start()
+        for watch in (_watch_stdin, _watch_parent):
+            threading.Thread(target=watch, args=(asked, ended), daemon=True).start()
     try:
         yield asked.is_set
     finally:
+        ended.set()
         for number, handler in before.items():
             signal.signal(number, handler)
         # CPython takes a KeyboardInterrupt for unhandled when it passes through exec() of a text (as dataclasses do),
@@ -48,12 +60,27 @@ def stoppable(*, on_stdin_close: bool = False) -> Iterator[Callable[[], bool]]:
         exec("")
 
 
-def _watch_stdin(asked: threading.Event) -> None:
-    import _thread
-
+def _watch_stdin(asked: threading.Event, ended: threading.Event) -> None:
     # os.read, not sys.stdin: a buffered reader that waits in a thread cannot be closed when Python ends.
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
+    _end(asked, ended)
+
+
+def _watch_parent(asked: threading.Event, ended: threading.Event) -> None:
+    """Where the system tells of it: an orphan is given another parent (Windows knows only the closed input)."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        if ended.wait(_PARENT_LOOK_S):
+            return
+    _end(asked, ended)
+
+
+def _end(asked: threading.Event, ended: threading.Event) -> None:
+    import _thread
+
     if not asked.is_set():
         _thread.interrupt_main()
+    if not ended.wait(GRACE_S):
+        os._exit(EXIT_CANCELLED)

@@ -66,7 +66,7 @@ def write_annotation(folder: Path, annotation: Annotation, grid: Grid, source: d
         **annotation.provenance,
         "ct": {**annotation.provenance.get("ct", {}), **source},
         "landmarks": {i: _kept(landmark) for i, landmark in annotation.landmarks.items()},
-        "calcification_sha256": _mask_digest(annotation.calcification),
+        "calcification_sha256": mask_digest(annotation.calcification),
         "annulus_contour_ras_mm": annotation.annulus_contour,
         "warnings": annotation.warnings,
     }
@@ -106,7 +106,7 @@ def read_annotation(folder: Path, grid: Grid) -> AnnotatedCT:
             result.changed.append(label_id)
     result.annotation.calcification = segment.mask
     result.annotation.calcification_status = segment.status
-    if _mask_digest(segment.mask) != provenance.get("calcification_sha256", _mask_digest(segment.mask)):
+    if mask_digest(segment.mask) != provenance.get("calcification_sha256", mask_digest(segment.mask)):
         result.changed.append("calcification")
         if segment.status is Status.PREDICTED:
             result.annotation.calcification_status = Status.CORRECTED
@@ -181,7 +181,7 @@ def _vector(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     return array if array.shape == shape and np.all(np.isfinite(array)) else None
 
 
-def _mask_digest(mask: np.ndarray | None) -> str | None:
+def mask_digest(mask: np.ndarray | None) -> str | None:
     """Digest of which voxels belong to a segment, whatever order they lie in memory; None when not assessed."""
     if mask is None:
         return None

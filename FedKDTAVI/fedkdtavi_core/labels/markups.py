@@ -9,7 +9,7 @@ position of every point that is not defined as an empty string.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,11 @@ def write_landmarks(path: Path, landmarks: Mapping[str, Landmark]) -> None:
     points = []
     for number, label in enumerate((row for row in schema.LANDMARKS), start=1):
         landmark = landmarks.get(label.id) or Landmark(label.id)
-        confidence = None if landmark.confidence is None else round(float(landmark.confidence), 4)
-        description = {"id": label.id, "status": str(landmark.status), "confidence": confidence}
         status = "defined"
         if landmark.position is None or landmark.status is Status.ABSENT:
             status = "missing" if landmark.status is Status.ABSENT else "undefined"
         position = landmark.position if status == "defined" else None
-        points.append(_control_point(number, label.name, description, position, status))
+        points.append(_control_point(number, label.name, describe(landmark), position, status))
     _write(path, "Fiducial", points, color=(1.0, 0.8, 0.2), fixed=True)
 
 
@@ -69,12 +67,20 @@ def write_contour(
 ) -> None:
     """Write a closed curve, (N, 3) RAS mm; the last point joins the first."""
     label = schema.by_id(label_id)
-    description = {"id": label.id, "status": str(status), "confidence": None}
+    description = describe(Landmark(label.id, status=status))
     points = [
-        _control_point(number, f"{label.name}-{number}", description if number == 1 else None, position, "defined")
+        _control_point(number, f"{label.name}-{number}", description if number == 1 else "", position, "defined")
         for number, position in enumerate(np.asarray(contour, float), start=1)
     ]
     _write(path, "ClosedCurve", points, color=label.color, fixed=False)
+
+
+def describe(landmark: Landmark) -> str:
+    """What stands in a control point's description: id, status and confidence as a JSON object."""
+    confidence = None if landmark.confidence is None else round(float(landmark.confidence), 4)
+    return json.dumps(
+        {"id": landmark.id, "status": str(landmark.status), "confidence": confidence}, separators=(",", ":")
+    )
 
 
 def read_landmarks(path: Path) -> LandmarkFile:
@@ -87,11 +93,25 @@ def read_landmarks(path: Path) -> LandmarkFile:
     """
     path = Path(path)
     markup, flip = _markup(path, ("Fiducial",))
+    return collect_landmarks(path, _points(path, markup), flip)
+
+
+def collect_landmarks(path: Path, points: Iterable[Mapping[str, Any]], flip: np.ndarray) -> LandmarkFile:
+    """The landmarks among control points, wherever those come from.
+
+    Args:
+        path: what the points are called in notes and errors: their file, or the name of their node.
+        points: each with the keys of the file format: ``label``, ``description``, ``position``, ``positionStatus``.
+        flip: (3,) factors that turn their coordinates into RAS.
+
+    Raises:
+        InputError: a position that is no position, two points for one landmark, or none for any.
+    """
     found: dict[str, tuple[Landmark, bool]] = {}
     notes: list[str] = []
-    for index, point in enumerate(_points(path, markup)):
+    for index, point in enumerate(points):
         name = str(point.get("label") or "")
-        described = _description(point)
+        described = description_of(point)
         label, by_id = _identify(name, described)
         if label is None:
             notes.append(f"{path.name}: the point '{name or index + 1}' is not in the schema and was left out.")
@@ -132,7 +152,7 @@ def read_contour(path: Path) -> tuple[np.ndarray, Status]:
     markup, flip = _markup(path, ("ClosedCurve",))
     positions, status = [], Status.PREDICTED
     for point in _points(path, markup):
-        described = _description(point)
+        described = description_of(point)
         if "status" in described:
             status = _status(described, Status.PREDICTED)
         position = _position(path, point, flip)
@@ -144,13 +164,13 @@ def read_contour(path: Path) -> tuple[np.ndarray, Status]:
 
 
 def _control_point(
-    number: int, name: str, description: dict[str, Any] | None, position: np.ndarray | None, status: str
+    number: int, name: str, description: str, position: np.ndarray | None, status: str
 ) -> dict[str, Any]:
     lps = "" if position is None else [float(x) for x in np.asarray(position, float) * _RAS_FROM_LPS]
     return {
         "id": str(number),
         "label": name,
-        "description": "" if description is None else json.dumps(description, separators=(",", ":")),
+        "description": description,
         "associatedNodeID": "",
         "position": lps,
         "orientation": _ORIENTATION_LPS,
@@ -226,7 +246,7 @@ def _points(path: Path, markup: dict[str, Any]) -> list[dict[str, Any]]:
     return points
 
 
-def _description(point: dict[str, Any]) -> dict[str, Any]:
+def description_of(point: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object in the description, or an empty one: people write free text there, too."""
     try:
         value = json.loads(point.get("description") or "{}")
@@ -244,7 +264,7 @@ def _identify(name: str, described: dict[str, Any]) -> tuple[schema.Label | None
 
 
 def _landmark(
-    path: Path, label: schema.Label, point: dict[str, Any], described: dict[str, Any], flip: np.ndarray
+    path: Path, label: schema.Label, point: Mapping[str, Any], described: dict[str, Any], flip: np.ndarray
 ) -> Landmark:
     position = _position(path, point, flip)
     by_hand = Status.CORRECTED if position is not None and "status" not in described else Status.PREDICTED
@@ -265,7 +285,7 @@ def _status(described: dict[str, Any], otherwise: Status) -> Status:
         return otherwise
 
 
-def _position(path: Path, point: dict[str, Any], flip: np.ndarray) -> np.ndarray | None:
+def _position(path: Path, point: Mapping[str, Any], flip: np.ndarray) -> np.ndarray | None:
     """RAS mm, or None for a point that is not defined."""
     position = point.get("position")
     if point.get("positionStatus", "defined") != "defined" or position in ("", None, []):

@@ -30,8 +30,8 @@ _TYPE_CONTEXT = "Segmentation category and type - FedKDTAVI"
 _REGION_CONTEXT = "Anatomic codes - DICOM master list"
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_STATUS_TAG = "FedKDTAVI.status"
-_NOT_ASSESSED = "not_assessed"
+STATUS_TAG = "FedKDTAVI.status"
+NOT_ASSESSED = "not_assessed"
 # Grids agree when no corner of the CT moves by more than this share of a voxel.
 _SAME_GRID_VOXELS = 0.02
 
@@ -85,8 +85,8 @@ def write_segment(
     _set_geometry(image, grid)
     extent = [0, -1] * 3 if box is None else [edge for s in box for edge in (s.start, s.stop - 1)]
     tags = {
-        "TerminologyEntry": _terminology(label),
-        _STATUS_TAG: _NOT_ASSESSED if mask is None else str(status),
+        "TerminologyEntry": terminology(label),
+        STATUS_TAG: NOT_ASSESSED if mask is None else str(status),
     }
     keys = {
         "Segment0_ID": label.id,
@@ -136,18 +136,18 @@ def read_segment(path: Path, grid: Grid, *, label_id: str = "calcification") -> 
         array = array[..., layer]
     if array.ndim != 3:
         raise InputError(f"{path}: has {array.ndim} dimensions and needs three; save it again.")
-    mask, lost = _onto((array == value).T, Grid(array.shape[::-1], _affine(image)), grid)
+    mask, lost = onto_grid((array == value).T, Grid(array.shape[::-1], _affine(image)), grid)
     if lost:
         notes.append(f"{path.name}: {lost}")
-    tag = _tag(keys.get(f"{prefix}_Tags", ""), _STATUS_TAG)
-    if tag == _NOT_ASSESSED:
+    tag = _tag(keys.get(f"{prefix}_Tags", ""), STATUS_TAG)
+    if tag == NOT_ASSESSED:
         # Somebody painted into a segment that nobody had assessed: now it is assessed, and by a person.
         return SegmentFile(mask, Status.CORRECTED, notes) if mask.any() else SegmentFile(None, Status.PREDICTED, notes)
     status = Status(tag) if tag in set(Status) else Status.CORRECTED
     return SegmentFile(mask, status, notes)
 
 
-def _terminology(label: schema.Label) -> str:
+def terminology(label: schema.Label) -> str:
     """Slicer's serialised terminology entry: context~category~type~modifier~region context~region~modifier."""
     none = "^^"
     entry = [_TYPE_CONTEXT, _serial(_CATEGORY), _serial(label.code), none, _REGION_CONTEXT, _serial(_REGION), none]
@@ -225,7 +225,7 @@ def _number(path: Path, keys: dict[str, str], key: str, otherwise: int) -> int:
         raise InputError(f"{path}: its {key} '{keys[key]}' is no whole number; save it again with 3D Slicer.") from None
 
 
-def _onto(mask: np.ndarray, source: Grid, grid: Grid) -> tuple[np.ndarray, str | None]:
+def onto_grid(mask: np.ndarray, source: Grid, grid: Grid) -> tuple[np.ndarray, str | None]:
     """``mask`` on ``grid``, pasted if both share their voxels, else resampled; and a sentence on what changed."""
     to_grid = np.linalg.inv(grid.affine) @ source.affine
     offset = np.round(to_grid[:3, 3]).astype(int)

@@ -191,7 +191,7 @@ def _trace_annulus(volume: Volume, annotation: Annotation) -> None:
 
     annotation.annulus_contour = None
     try:
-        found = annulus_contour(volume, annulus_plane(landmark_points(annotation)))
+        found = annulus_contour(volume, annulus_plane(landmark_points(annotation, volume.grid)))
     except NotMeasurable as error:
         annotation.provenance["contour"] = {"reason": str(error)}
         return

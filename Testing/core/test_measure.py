@@ -185,6 +185,31 @@ def test_absent_and_broken_positions_count_as_missing(root: Tube):
     assert result.value("height_lca") is None and result.value("height_rca") is None
 
 
+@pytest.mark.parametrize("status", [Status.PREDICTED, Status.CORRECTED])
+@pytest.mark.parametrize("label_id", schema.LANDMARK_IDS)
+def test_a_point_outside_the_ct_counts_as_missing_and_is_told_first(
+    root: Tube, calcified: np.ndarray, label_id: str, status: Status
+):
+    annotation = root.annotation()
+    annotation.calcification = calcified
+    annotation.landmarks["ostium_lca"].position = root.at(133, 8, 3)  # a low ostium: it is told after this
+    low = measure(root.volume, annotation)
+    annotation.landmarks[label_id].position = root.center + 500
+    annotation.landmarks[label_id].status = status
+    result = measure(root.volume, annotation)
+    assert f"{schema.by_id(label_id).name} lies outside the CT" in result.warnings[0]
+    assert sum("outside the CT and" in words for words in result.warnings) == 1
+    for row_id, needs in NEEDS.items():
+        row = next(r for r in result.rows() if r["id"] == row_id)
+        if label_id in needs:
+            assert row["value"] is None and "outside the CT" in row["reason"], row
+        elif low.value(row_id) is not None:
+            assert row["value"] == pytest.approx(low.value(row_id), abs=1e-3), row
+    assert result.value("uncovered") == 1
+    assert (result.carm is None) == (label_id in schema.HINGE_IDS)
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
 @pytest.mark.parametrize(("height", "low"), [(12.0, False), (9.9, True), (2.0, True), (-1.0, True)])
 def test_a_low_ostium_is_a_warning_and_keeps_its_number(root: Tube, height: float, low: bool):
     annotation = root.annotation()

@@ -24,6 +24,7 @@ from .coronary import coronary_rows
 from .curve import CurveSize, measure_curve
 from .plane import AnnulusPlane, annulus_plane
 from .plane import missing_rows as no_plane_rows
+from .points import OUTSIDE, landmark_points, outside_points
 from .row import NotMeasurable, Row
 from .septum import septum_rows
 from .suitability import Suitability, assess
@@ -61,6 +62,7 @@ class Measurements:
         calcium: volumes in mm^3, or None.
         calcium_rule: rule and HU threshold of the calcification, or why there is none.
         carm: perpendicular curve and views, or None without a plane.
+        points: landmark id -> (3,) RAS mm of what the numbers were derived from; None for what may not be used.
     """
 
     suitability: Suitability
@@ -70,6 +72,7 @@ class Measurements:
     calcium: CalciumVolumes | None
     calcium_rule: str
     carm: CArm | None
+    points: dict[str, np.ndarray | None]
     _rows: tuple[Row, ...]
     _warnings: tuple[str, ...]
 
@@ -141,13 +144,16 @@ class Measurements:
 def measure(volume: Volume, annotation: Annotation) -> Measurements:
     """All measurements of one CT; nothing raises because a label is missing.
 
+    A landmark that lies outside the CT counts as missing, whoever set it, and the first warning says so.
     A reviewed contour (corrected, confirmed) is measured as it is; otherwise the lumen's edge is traced in the plane
     of the hinge points, unless the annotation's predicted contour already lies in it.
     """
-    points = landmark_points(annotation)
+    outside = outside_points(annotation, volume.grid)
+    gone = dict.fromkeys(outside, OUTSIDE)
+    points = landmark_points(annotation, volume.grid)
     plane, plane_reason = None, ""
     try:
-        plane = annulus_plane(points)
+        plane = annulus_plane(points, gone)
     except NotMeasurable as error:
         plane_reason = f"no annulus plane: {error}"
     blood, blood_reason = None, ""
@@ -155,7 +161,7 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
         blood = root_blood(volume, plane, points)
     except NotMeasurable as error:
         blood_reason = str(error)
-    suitability = assess(volume, plane, points, blood, blood_reason)
+    suitability = assess(volume, plane, outside, blood, blood_reason)
 
     hinges = [annotation.landmarks[label_id] for label_id in schema.HINGE_IDS]
     if plane is not None and suitability.refusal and all(mark.status is Status.PREDICTED for mark in hinges):
@@ -165,33 +171,24 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
     contour = measured_contour(volume, annotation, plane, plane_reason, suitability)
     volumes, rule, calcium_table = _measure_calcium(volume, annotation, plane, plane_reason, suitability)
     carm = None if plane is None else carm_views(plane)
-    coronary = coronary_rows(plane, points, plane_reason)
+    coronary = coronary_rows(plane, points, plane_reason, gone)
     rows = (
         *suitability.rows(),
         *contour.rows(),
         *(no_plane_rows(plane_reason) if plane is None else plane.rows()),
         *coronary,
-        *septum_rows(plane, points, plane_reason),
+        *septum_rows(plane, points, plane_reason, gone),
         *calcium_table,
         *(no_carm_rows(plane_reason) if carm is None else carm.rows()),
     )
-    warnings = [f"{row.name}: {row.warning}" for row in coronary if row.warning]
+    warnings = [suitability.concerns["uncovered"]] if outside else []
+    warnings += [f"{row.name}: {row.warning}" for row in coronary if row.warning]
     warnings += [plane.warning] if plane is not None and plane.warning else []
-    warnings += suitability.warnings
+    warnings += [words for words in suitability.warnings if words not in warnings]
     warnings += [plane_reason] if plane_reason else []
     warnings += [f"annulus {contour.reason}"] if contour.reason and not plane_reason else []
     warnings += [contour.warning] if contour.warning else []
-    return Measurements(suitability, plane, plane_reason, contour, volumes, rule, carm, rows, tuple(warnings))
-
-
-def landmark_points(annotation: Annotation) -> dict[str, np.ndarray | None]:
-    """id -> (3,) RAS mm or None, for every landmark; absent or not finite counts as missing."""
-    points: dict[str, np.ndarray | None] = {}
-    for label_id, landmark in annotation.landmarks.items():
-        position = None if landmark.position is None else np.asarray(landmark.position, float)
-        usable = landmark.status is not Status.ABSENT and position is not None and np.isfinite(position).all()
-        points[label_id] = position if usable else None
-    return points
+    return Measurements(suitability, plane, plane_reason, contour, volumes, rule, carm, points, rows, tuple(warnings))
 
 
 def _measure_calcium(

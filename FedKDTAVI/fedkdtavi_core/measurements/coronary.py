@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .plane import AnnulusPlane
+from .points import MISSING
 from .row import Row
 
 # Mean height of the left ostium in reported obstructions after TAVI is about 10 mm (Ribeiro 2013, systematic review,
@@ -41,13 +42,18 @@ _ROWS = {
 }
 
 
-def coronary_rows(plane: AnnulusPlane | None, points: Mapping[str, np.ndarray | None], no_plane: str = "") -> list[Row]:
-    """Heights of both ostia; ``no_plane`` is the reason when there is no plane."""
+def coronary_rows(
+    plane: AnnulusPlane | None,
+    points: Mapping[str, np.ndarray | None],
+    no_plane: str = "",
+    gone: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """Heights of both ostia; ``no_plane`` is the reason when there is no plane, ``gone`` (id -> why) for a point."""
     rows = []
     for label_id, row in _ROWS.items():
         point = points.get(label_id)
         if point is None:
-            rows.append(row.missing("the ostium is missing"))
+            rows.append(row.missing(f"the ostium {(gone or {}).get(label_id, MISSING)}"))
         elif plane is None:
             rows.append(row.missing(no_plane))
         else:

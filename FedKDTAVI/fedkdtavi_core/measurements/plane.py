@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import schema
+from .points import MISSING
 from .row import NotMeasurable, Row
 
 # Ostia at least this far on one side of the plane (mean signed height) decide where the aorta is when the order of
@@ -103,7 +104,7 @@ def missing_rows(reason: str) -> list[Row]:
     return [row.missing(reason) for row in _ROWS]
 
 
-def annulus_plane(points: Mapping[str, np.ndarray | None]) -> AnnulusPlane:
+def annulus_plane(points: Mapping[str, np.ndarray | None], gone: Mapping[str, str] | None = None) -> AnnulusPlane:
     """The plane through the three hinge points.
 
     The normal follows from the order of the cusps: RCC -> LCC -> NCC runs counter-clockwise as seen from the aorta,
@@ -113,14 +114,14 @@ def annulus_plane(points: Mapping[str, np.ndarray | None]) -> AnnulusPlane:
 
     Args:
         points: landmark id -> (3,) RAS mm or None; ids that are not there count as missing.
+        gone: id -> why a point is None, where it is not simply missing ("lies outside the CT").
 
     Raises:
         NotMeasurable: a hinge point is missing, or the three lie on a line.
     """
-    missing = [schema.by_id(i).name for i in schema.HINGE_IDS if points.get(i) is None]
+    missing = [i for i in schema.HINGE_IDS if points.get(i) is None]
     if missing:
-        noun = "hinge point is" if len(missing) == 1 else "hinge points are"
-        raise NotMeasurable(f"the {' and '.join(missing)} {noun} missing")
+        raise NotMeasurable("; ".join(_lacking(missing, gone or {})))
     hinges = np.array([points[i] for i in schema.HINGE_IDS], float)
     rcc, lcc, ncc = hinges
     cross = np.cross(lcc - rcc, ncc - rcc)
@@ -137,6 +138,17 @@ def annulus_plane(points: Mapping[str, np.ndarray | None]) -> AnnulusPlane:
         warning = "hinge points and ostia contradict each other: the names of two hinge points may be swapped"
     u = (rcc - centre) / np.linalg.norm(rcc - centre)
     return AnnulusPlane(centre, normal, u, np.cross(normal, u), hinges, float(np.linalg.norm(rcc - centre)), warning)
+
+
+def _lacking(label_ids: list[str], gone: Mapping[str, str]) -> list[str]:
+    """One phrase for each reason why hinge points cannot be used."""
+    phrases = []
+    for why in dict.fromkeys(gone.get(i, MISSING) for i in label_ids):
+        names = [schema.by_id(i).name for i in label_ids if gone.get(i, MISSING) == why]
+        several = why.replace("is ", "are ", 1).replace("lies ", "lie ", 1)
+        noun = f"hinge point {why}" if len(names) == 1 else f"hinge points {several}"
+        phrases.append(f"the {' and '.join(names)} {noun}")
+    return phrases
 
 
 def _circumcentre(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

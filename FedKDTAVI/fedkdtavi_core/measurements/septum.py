@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .plane import AnnulusPlane
+from .points import MISSING
 from .row import Row
 
 _DEPTH = Row(
@@ -42,20 +43,33 @@ _UPPER = Row(
 )
 
 
-def septum_rows(plane: AnnulusPlane | None, points: Mapping[str, np.ndarray | None], no_plane: str = "") -> list[Row]:
-    """Depth of the lower margin first: it is the planning number. ``no_plane``: the reason when there is no plane."""
+def septum_rows(
+    plane: AnnulusPlane | None,
+    points: Mapping[str, np.ndarray | None],
+    no_plane: str = "",
+    gone: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """Depth of the lower margin first: it is the planning number.
+
+    ``no_plane`` is the reason when there is no plane, ``gone`` (id -> why) where a point is not simply missing.
+    """
+    why = {i: (gone or {}).get(i, MISSING) for i in ("ms_upper", "ms_lower")}
     upper, lower = points.get("ms_upper"), points.get("ms_lower")
     if lower is None:
-        depth = _DEPTH.missing("the lower point of the membranous septum is missing")
+        depth = _DEPTH.missing(f"the lower point of the membranous septum {why['ms_lower']}")
     else:
         depth = _DEPTH.missing(no_plane) if plane is None else replace(_DEPTH, value=-float(plane.height(lower)))
     if upper is None or lower is None:
-        which = "upper and lower points are" if upper is None and lower is None else "other point is"
-        height = _HEIGHT.missing(f"the {which} missing")
+        lacking = [
+            f"the {word} point {why[i]}"
+            for word, i, point in (("upper", "ms_upper", upper), ("lower", "ms_lower", lower))
+            if point is None
+        ]
+        height = _HEIGHT.missing(", ".join(lacking))
     else:
         height = replace(_HEIGHT, value=float(np.linalg.norm(np.asarray(upper, float) - np.asarray(lower, float))))
     if upper is None:
-        top = _UPPER.missing("the upper point of the membranous septum is missing")
+        top = _UPPER.missing(f"the upper point of the membranous septum {why['ms_upper']}")
     else:
         top = _UPPER.missing(no_plane) if plane is None else replace(_UPPER, value=float(plane.height(upper)))
     return [depth, height, top]

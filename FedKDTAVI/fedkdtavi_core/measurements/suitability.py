@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,11 +107,14 @@ _ROWS = (
 def assess(
     volume: Volume,
     plane: AnnulusPlane | None,
-    points: Mapping[str, np.ndarray | None],
+    outside: Sequence[str],
     blood: Blood | None,
     blood_reason: str = "",
 ) -> Suitability:
-    """Judge a CT by its record (``volume.info``), its voxels' size, the blood and the root's place in it."""
+    """Judge a CT by its record (``volume.info``), its voxels' size, the blood and the root's place in it.
+
+    ``outside`` are the ids of the landmarks that lie outside the CT.
+    """
     percent, text = read_phase(volume.info)
     # Slices are the axis that runs most nearly head to foot; the record may say that they overlap.
     axes = volume.affine[:3, :3] / volume.spacing
@@ -119,7 +122,9 @@ def assess(
     recorded = volume.info.get("slice_thickness_mm")
     thickness = float(recorded) if isinstance(recorded, int | float) and np.isfinite(recorded) else 0.0
     slice_mm = max(through, thickness)
-    uncovered = _uncovered(volume, plane, points)
+    beyond = [f"the point {schema.by_id(i).name}" for i in outside]
+    parts = [] if plane is None else _uncovered(volume, plane)
+    uncovered = [*beyond, *parts]
 
     concerns: dict[str, str] = {}
     if blood is None:
@@ -130,7 +135,10 @@ def assess(
             "contour and calcium are not measured"
         )
     if uncovered:
-        concerns["uncovered"] = f"the CT does not cover {'; '.join(uncovered)}"
+        lie = "lies outside the CT and counts" if len(beyond) == 1 else "lie outside the CT and count"
+        told = [f"{', '.join(beyond)} {lie} as missing: check it"] if beyond else []
+        told += [f"the CT does not cover {'; '.join(parts)}"] if parts else []
+        concerns["uncovered"] = "; ".join(told)
     if blood is not None and blood.contrasted:
         if blood.mean < LOW_CONTRAST_HU:
             concerns["lumen_hu"] = f"weak contrast: {blood.mean:.0f} HU in the root, under {LOW_CONTRAST_HU:.0f}"
@@ -165,12 +173,8 @@ def read_phase(info: Mapping[str, Any]) -> tuple[float | None, str]:
     return (percent if percent is not None and percent <= 100 else None), text or "not recorded"
 
 
-def _uncovered(volume: Volume, plane: AnnulusPlane | None, points: Mapping[str, np.ndarray | None]) -> list[str]:
-    grid = volume.grid
-    out = [schema.by_id(i).name for i, p in points.items() if p is not None and not grid.contains(np.asarray(p))]
-    missing = [f"the point {name}" for name in out]
-    if plane is None:
-        return missing
+def _uncovered(volume: Volume, plane: AnnulusPlane) -> list[str]:
+    grid, missing = volume.grid, []
     if not grid.contains(plane.centre - COVER_BELOW_MM * plane.normal):
         missing.append(f"the outflow tract {COVER_BELOW_MM:.0f} mm below the annulus")
     if not grid.contains(plane.centre + COVER_ABOVE_MM * plane.normal):

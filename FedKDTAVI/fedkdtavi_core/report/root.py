@@ -44,7 +44,7 @@ class Root:
     @classmethod
     def of(cls, volume: Volume, annotation: Annotation, measurements: Measurements) -> Root:
         """Collect them."""
-        points, plane = landmark_points(annotation), measurements.plane
+        points, plane = landmark_points(annotation, volume.grid), measurements.plane
         found = [point for point in points.values() if point is not None]
         middle = np.mean(found, axis=0) if found else None
         axis = None

@@ -15,11 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 import fedkdtavi_core
 from fedkdtavi_core.annotation import Annotation, Landmark
 from fedkdtavi_core.errors import Cancelled, FedKDTAVIError, UsageError
 from fedkdtavi_core.progress import SILENT, Progress
-from slicer.i18n import tr as _
 
 from .blockingProcess import BlockingProcess
 from .ctHandover import writeCt

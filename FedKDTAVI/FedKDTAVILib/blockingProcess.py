@@ -8,8 +8,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 
-from fedkdtavi_core.errors import UsageError
 from slicer.i18n import tr as _
+
+from fedkdtavi_core.errors import UsageError
 
 from .messages import Message, MessageFeed
 from .process import ENVIRONMENT, ENVIRONMENT_REMOVED, KILL_AFTER_MS, MODULE_FOLDER, Ended, pythonExecutable

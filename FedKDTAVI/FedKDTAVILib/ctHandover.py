@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from slicer.i18n import tr as _
+
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_core.volume import Volume
-from slicer.i18n import tr as _
 
 _HEADER_BYTES = 352  # NIfTI-1: 348, and four that say "no extensions"
 _TYPES = {"<i2": 4, "<f4": 16}
@@ -29,14 +31,9 @@ def writeCt(path: Path, volume: Volume) -> None:
     Raises:
         UsageError: it cannot be written, for instance because the disk is full.
     """
-    array = _stored(volume.array)
-    header = _header(array, volume.affine)
     try:
         with path.open("wb") as file:
-            file.write(header)
-            # Files hold i fastest, and so does Slicer: one contiguous block as a rule.
-            for k in range(array.shape[2]):
-                file.write(np.ascontiguousarray(array[:, :, k].T).data)
+            streamCt(file, volume)
     except OSError as error:
         place = path.parent
         raise UsageError(
@@ -44,6 +41,15 @@ def writeCt(path: Path, volume: Volume) -> None:
                 place=place, reason=error.strerror or error
             )
         ) from error
+
+
+def streamCt(file: BinaryIO, volume: Volume) -> None:
+    """Write ``volume`` as NIfTI into an open file, packed or not. Raises OSError."""
+    array = _stored(volume.array)
+    file.write(_header(array, volume.affine))
+    # Files hold i fastest, and so does Slicer: one contiguous block as a rule.
+    for k in range(array.shape[2]):
+        file.write(np.ascontiguousarray(array[:, :, k].T).data)
 
 
 def _stored(array: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fedkdtavi_core.errors import UsageError
 from slicer.i18n import tr as _
+
+from fedkdtavi_core.errors import UsageError
 
 from .messages import Message, MessageFeed
 

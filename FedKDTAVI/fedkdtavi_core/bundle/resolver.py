@@ -43,11 +43,19 @@ def resolve(path: str | Path | None = None) -> Bundle:
         return verify(path)
     if (active := _active_folder()) is not None:
         return verify(active)
-    for folder in shipped_folders():
-        if (found := _bundle_in(folder)) is not None:
-            return verify(found)
+    if (shipped := shipped_bundle()) is not None:
+        return verify(shipped)
     places = ", ".join(str(place) for place in [user_folder(), *shipped_folders()])
     raise BundleError(f"No model bundle was found (looked in {places}); give one with --bundle, or train one.")
+
+
+def shipped_bundle() -> Path | None:
+    """Where the bundle shipped with this code lies, not verified; None without one.
+
+    Raises:
+        BundleError: several lie in one place.
+    """
+    return next((found for folder in shipped_folders() if (found := _bundle_in(folder)) is not None), None)
 
 
 def import_bundle(path: str | Path) -> Bundle:

@@ -237,6 +237,16 @@ def test_without_contrast_nothing_of_the_lumen_is_measured():
     # Heights over a plane of predicted points would be numbers from what nobody can see; a person's points are used.
     assert result.value("height_lca") is None
     assert result.carm is None
+    for row_id in ("ms_height", "ms_lower_depth", "ms_upper_height"):
+        row = next(r for r in result.rows() if r["id"] == row_id)
+        assert row["value"] is None and "no contrast" in row["reason"], row
+    for label_id in schema.HINGE_IDS:
+        annotation.landmarks[label_id].status = Status.CORRECTED
+    result = measure(root.volume, annotation)
+    assert result.plane is not None and result.value("root_angulation") is not None
+    for row_id in ("height_lca", "height_rca", "ms_height", "ms_lower_depth", "ms_upper_height"):
+        row = next(r for r in result.rows() if r["id"] == row_id)
+        assert row["value"] is None and "no contrast" in row["reason"], row
     for landmark in annotation.landmarks.values():
         landmark.status = Status.CONFIRMED
     assert measure(root.volume, annotation).value("height_lca") == pytest.approx(15)

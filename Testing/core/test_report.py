@@ -190,6 +190,17 @@ def test_low_ostium_is_warned_of_before_any_number(pages) -> None:
     assert "+8.0 mm" in shown and "+16.0 mm" in shown
 
 
+def test_no_height_is_drawn_that_the_table_withholds(volume) -> None:
+    """Without contrast nobody saw the ostia that were predicted, even where a person has set the hinge points."""
+    plain = Volume(np.where(volume.array > 200, 45, volume.array).astype(np.int16), volume.affine, volume.info)
+    annotation = full(plain)
+    for label_id in schema.HINGE_IDS:
+        annotation.landmarks[label_id].status = Status.CORRECTED
+    shown = " ".join(words for words, _ in texts(page(plain, annotation)))
+    assert "no height of a point that is predicted only" in shown.replace("\n", " ")
+    assert "+16.0 mm" not in shown and "+8.0 mm" not in shown
+
+
 def test_every_picture_shows_the_ct(pages) -> None:
     axes = {axes.get_label(): axes for axes in pages("full")[1].figure.axes}
     for label in ("annulus", "ostium_lca", "ostium_rca", "septum", "calcium"):

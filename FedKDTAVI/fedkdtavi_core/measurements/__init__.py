@@ -163,10 +163,13 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
         blood_reason = str(error)
     suitability = assess(volume, plane, outside, blood, blood_reason)
 
-    hinges = [annotation.landmarks[label_id] for label_id in schema.HINGE_IDS]
-    if plane is not None and suitability.refusal and all(mark.status is Status.PREDICTED for mark in hinges):
+    if suitability.refusal:
         # Points that nobody can see on this CT, and nobody has set: no number may be derived from them.
-        plane, plane_reason = None, f"no annulus plane from predicted points: {suitability.refusal}"
+        guessed = [i for i in points if annotation.landmarks[i].status is Status.PREDICTED and points[i] is not None]
+        gone |= dict.fromkeys(guessed, f"is predicted only ({suitability.refusal})")
+        points |= dict.fromkeys(guessed)
+        if plane is not None and set(guessed) & set(schema.HINGE_IDS):
+            plane, plane_reason = None, f"no annulus plane from predicted points: {suitability.refusal}"
 
     contour = measured_contour(volume, annotation, plane, plane_reason, suitability)
     volumes, rule, calcium_table = _measure_calcium(volume, annotation, plane, plane_reason, suitability)

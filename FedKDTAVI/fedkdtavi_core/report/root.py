@@ -20,6 +20,7 @@ ANNULUS_WIDTH = 56.0  # mm
 LENGTHWISE_WIDTH = 76.0
 # A long-axis picture reaches further above the plane (sinuses, ostia) than below it.
 LENGTHWISE_RISE = 10.0
+NO_HEIGHT = "no height of a point that is predicted only, without contrast"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Root:
     def reason(self) -> str:
         """Why there is no annulus plane, to be put behind a colon."""
         return self.measurements.plane_reason.removeprefix("no annulus plane: ")
+
+    def measured(self, label_id: str) -> bool:
+        """May a number be drawn at this landmark? Not where the table withholds it."""
+        return self.measurements.points[label_id] is not None
 
     def inside(self, point: np.ndarray | None) -> bool:
         """Does the point lie in the CT?"""
@@ -143,7 +148,8 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
         panel.caption(f"Coronal plane through the ostium. No height: {root.reason}.")
         return
     _along_axis(panel, root, point, [label_id])
-    panel.caption(f"Plane through the root's axis and the {name} ostium; height of its centre over the annulus plane.")
+    told = "height of its centre over the annulus plane" if root.measured(label_id) else NO_HEIGHT
+    panel.caption(f"Plane through the root's axis and the {name} ostium; {told}.")
 
 
 def draw_septum(panel: Panel, root: Root) -> None:
@@ -165,7 +171,8 @@ def draw_septum(panel: Panel, root: Root) -> None:
         return
     missing = [schema.by_id(i).name for i in schema.HEADS["ms"] if i not in found]
     words = f" {missing[0]} not found." if missing else " Rings lie beside this plane." if beside else ""
-    panel.caption(f"Plane through the root's axis and the membranous septum; distances from the annulus plane.{words}")
+    told = "distances from the annulus plane" if any(map(root.measured, found)) else NO_HEIGHT
+    panel.caption(f"Plane through the root's axis and the membranous septum; {told}.{words}")
 
 
 def _axial_instead(panel: Panel, root: Root) -> None:
@@ -197,17 +204,19 @@ def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[s
     panel.line([(0, -view.width / 2), (0, view.width / 2)], style.ON_DARK, 0.7, (0, (2, 4)), alpha=0.8)
 
     places = {label_id: view.project(root.points[label_id]) for label_id in label_ids}
-    if len(places) == 2:  # the septum's own height
+    if len(places) == 2 and all(map(root.measured, places)):  # the septum's own height
         panel.line(list(places.values()), landmark_color("ms_lower"), 3.0)
     across_view = np.cross(view.right, view.up)
     beside = {i: abs((root.points[i] - view.center) @ across_view) > 2 for i in label_ids}
     for label_id, (x, y) in places.items():
-        if abs(y - level) > 1.0:
+        if abs(y - level) > 1.0 and root.measured(label_id):
             panel.arrow((x, level), (x, y), style.HEIGHT_LINE)
         panel.mark((x, y), landmark_color(label_id), filled=not beside[label_id])
     for label_id, (x, y) in places.items():
         height = float(plane.height(root.points[label_id]))
-        words = f"{schema.by_id(label_id).name}  {height:+.1f} mm".replace("-", "−")
+        words = schema.by_id(label_id).name
+        if root.measured(label_id):
+            words = f"{words}  {height:+.1f} mm".replace("-", "−")
         panel.name((x, y), words, landmark_color(label_id), towards=(np.sign(x) or 1, 0.4 * np.sign(height)))
     side = -np.sign(sum(x for x, _ in places.values())) or -1
     panel.name((side * reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(-side, -0.35),

@@ -14,6 +14,12 @@ sys.path.insert(0, str(REPOSITORY / "Testing" / "host"))
 from slicerhost import start  # noqa: E402
 
 start()
+try:
+    import pythonqt
+except ImportError as error:  # PySide6, or a library of the system that it needs (libEGL)
+    print(f"No tests of the window: {error}", file=sys.stderr)
+else:
+    pythonqt.start()
 
 SAMPLE_CT = REPOSITORY / "Resources" / "SampleData" / "phantom-tavi.nii.gz"
 
@@ -55,6 +61,7 @@ def annotation(sampleAnnotation):
 def caseNodes(ctVolumeNode, annotation):
     """The nodes of the sample CT and of its annotation, held by a parameter node."""
     import slicer
+
     from FedKDTAVILib.caseNodes import CaseNodes
 
     parameterNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "FedKDTAVI")

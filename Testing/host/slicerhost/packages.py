@@ -9,18 +9,33 @@ from pathlib import Path
 
 import slicer
 
-NAMES = ("i18n",)
+STANDINS = Path(__file__).parent / "standins"
 
 
-def install_packages() -> None:
-    """Make ``slicer.<name>`` importable for every name; from the folder SLICER_BASE_PYTHON where it is set."""
-    checkout = os.environ.get("SLICER_BASE_PYTHON")
-    folder = Path(checkout) / "slicer" if checkout else Path(__file__).parent / "standins"
-    for name in NAMES:
-        _load(name, folder)
+def installPackages() -> None:
+    """Make ``slicer.i18n`` and ``slicer.packaging`` importable; from SLICER_BASE_PYTHON where it is set."""
+    for name in ("i18n", "packaging"):
+        _load(name)
 
 
-def _load(name: str, folder: Path) -> None:
+def installWindowPackages() -> None:
+    """Those that import ``qt``: the base classes of a module, and the wrapper of its parameter node."""
+    if _checkout() is not None:
+        import slicer_core.vtkSlicerBaseLogic
+
+        sys.modules.setdefault("SlicerBaseLogicPython", slicer_core.vtkSlicerBaseLogic)
+        sys.modules.setdefault("MRMLCorePython", slicer.MRMLCore)
+    for name in ("parameterNodeWrapper", "ScriptedLoadableModule"):
+        _load(name)
+
+
+def _checkout() -> Path | None:
+    folder = os.environ.get("SLICER_BASE_PYTHON")
+    return Path(folder) / "slicer" if folder else None
+
+
+def _load(name: str) -> None:
+    folder = _checkout() or STANDINS
     package = folder / name / "__init__.py"
     path = package if package.exists() else folder / f"{name}.py"
     inside = [str(package.parent)] if package.exists() else None

@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from .application import Application
-from .packages import install_packages
+from .packages import installPackages
 
 # Module -> class of its logic, as in Slicer. Only modules whose logic is needed by ours or by the scene's files.
 MODULE_LOGICS = {
@@ -56,7 +56,7 @@ def start():
     slicer.app = Application(scene, logic)
     _add_modules(scene, logic)
     scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, _add_to_subject_hierarchy)
-    install_packages()
+    installPackages()
     return scene
 
 
@@ -85,7 +85,7 @@ def _add_modules(scene, applicationLogic) -> None:
             continue
         logic = cls()
         if hasattr(logic, "SetModuleShareDirectory"):
-            logic.SetModuleShareDirectory(slicer.app.temporaryPath)
+            logic.SetModuleShareDirectory("")  # the wheel ships no module's files
         logic.SetMRMLScene(scene)
         logic.SetMRMLApplicationLogic(applicationLogic)
         applicationLogic.SetModuleLogic(name, logic)

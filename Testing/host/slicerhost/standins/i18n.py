@@ -1,8 +1,8 @@
 """Stand-in for ``slicer.i18n``: texts stay as they are."""
 
 
-def tr(text, context=None):
-    """The text itself; in Slicer its translation in the given context."""
+def tr(text):
+    """The text itself; in Slicer its translation, in the context of the file that calls."""
     return text
 
 

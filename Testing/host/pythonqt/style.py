@@ -1,0 +1,86 @@
+"""Turns PySide6's classes into what PythonQt makes of Qt: properties without parentheses, ``connect`` with a string."""
+
+from __future__ import annotations
+
+import functools
+
+from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
+from PySide6.QtCore import QObject
+
+from .signals import connectSignal, disconnectSignal
+from .standin import StandIn
+
+MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools)
+_get = QObject.__getattribute__
+
+
+def applyStyle() -> None:
+    """Change the classes of PySide6 for the rest of this process; a second call changes nothing."""
+    if getattr(QObject, "className", None) is not None:
+        return
+    for module in MODULES:
+        for name in dir(module):
+            getattr(module, name)  # PySide6 makes a class when it is first asked for
+    for cls in _descendants(QObject):
+        if cls.__module__.split(".")[0] == "PySide6":
+            _propertiesAsAttributes(cls)
+            cls.__setattr__ = _setAttribute  # every class of Shiboken has its own
+    QObject.name = property(
+        lambda one: one.property("objectName"), lambda one, value: one.setProperty("objectName", value)
+    )
+    QObject.className = _className
+    QObject.__getattribute__ = _getAttribute
+    for cls in (QtWidgets.QDialog, QtWidgets.QMenu, QtWidgets.QApplication, QtCore.QEventLoop):
+        cls.exec_ = cls.exec
+
+
+def _descendants(cls: type):
+    yield cls
+    for below in cls.__subclasses__():
+        yield from _descendants(below)
+
+
+def _propertiesAsAttributes(cls: type) -> None:
+    meta = cls.staticMetaObject
+    for index in range(meta.propertyOffset(), meta.propertyCount()):
+        known = meta.property(index)
+        setattr(cls, known.name(), _attribute(known.name(), known.isWritable()))
+
+
+def _attribute(name: str, writable: bool) -> property:
+    def read(one):
+        return one.property(name)
+
+    def write(one, value) -> None:
+        if not one.setProperty(name, value) and one.property(name) != value:
+            raise ValueError(f"{type(one).__name__}.{name} cannot be set to {value!r}.")
+
+    return property(read, write if writable else None)
+
+
+def _className(one) -> str:
+    return type(one).__name__ if isinstance(one, StandIn) else one.metaObject().className()
+
+
+def _getAttribute(one, name: str):
+    if name == "connect":
+        return functools.partial(connectSignal, one)
+    if name == "disconnect":
+        return functools.partial(disconnectSignal, one)
+    return _get(one, name)
+
+
+def _setAttribute(one, name: str, value) -> None:
+    """PythonQt refuses new attributes on Qt's objects; only subclasses written in Python may have their own."""
+    cls = type(one)
+    fixed = cls.__module__.split(".")[0] == "PySide6" or (cls.__module__.startswith(__package__) and name[0] != "_")
+    if fixed and not hasattr(cls, name):
+        raise AttributeError(f"{cls.__name__} has no attribute {name}; PythonQt lets nobody add one.")
+    for above in cls.__mro__:
+        known = vars(above).get(name)
+        if known is not None:
+            if hasattr(type(known), "__set__"):
+                known.__set__(one, value)
+                return
+            break
+    one.__dict__[name] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 from tube_phantom import atrium, fat, nodule, together, tube
 
 from fedkdtavi_core.measurements import NotMeasurable, annulus_contour, annulus_plane, trace_lumen
@@ -103,6 +104,24 @@ def test_what_is_no_annulus_is_not_measurable(how: dict, words: str):
     root = tube(**how)
     with pytest.raises(NotMeasurable, match=words):
         trace_lumen(root.volume, root.center, root.n, expected_radius_mm=12.0)
+
+
+def clover(lobes: int, depth: float):
+    """A tube whose wall swings in and out by ``depth`` mm, ``lobes`` times around."""
+
+    def change(hu, x, y, z, d):
+        edge = d - depth * np.cos(lobes * np.arctan2(y, x))
+        return 80 + 320 * ndtr(-edge / 0.7)
+
+    return change
+
+
+def test_a_lumen_with_lobes_is_not_measurable():
+    root = tube(a=12, b=12, change=clover(4, 2.2))
+    with pytest.raises(NotMeasurable, match="shape"):
+        trace_lumen(root.volume, root.center, root.n, expected_radius_mm=12.0)
+    slight = tube(a=12, b=12, change=clover(4, 0.6))
+    assert trace_lumen(slight.volume, slight.center, slight.n, expected_radius_mm=12.0).size.solidity > 0.98
 
 
 def test_a_ct_that_ends_inside_the_lumen_is_not_measurable():

@@ -279,6 +279,44 @@ def test_a_predicted_contour_of_another_plane_is_traced_anew(root: Tube):
     assert result.contour.warning == "no edge over 20 degrees" and "no edge over 20 degrees" in result.warnings
 
 
+def lobed(root: Tube, lobes: int, depth: float) -> np.ndarray:
+    """(180, 3) RAS mm: a circle of 12 mm whose radius swings by the share ``depth``, ``lobes`` times around."""
+    angle = np.deg2rad(np.arange(0, 360, 2))
+    radius = 12 * (1 + depth * np.cos(lobes * angle))
+    return root.center + (radius * np.cos(angle))[:, None] * root.u + (radius * np.sin(angle))[:, None] * root.v
+
+
+@pytest.mark.parametrize(("lobes", "depth"), [(3, 0.3), (4, 0.18), (5, 0.13), (2, 0.45)])
+def test_a_lobed_contour_is_traced_anew_and_a_persons_is_told(root: Tube, lobes: int, depth: float):
+    annotation = root.annotation()
+    annotation.annulus_contour = lobed(root, lobes, depth)
+    result = measure(root.volume, annotation)
+    assert result.contour.source == "traced"
+    assert result.value("annulus_area") == pytest.approx(root.area, rel=0.03)
+    annotation.contour_status = Status.CONFIRMED
+    result = measure(root.volume, annotation)
+    assert result.value("annulus_area") is not None and "lobed" in result.contour.warning
+
+
+@pytest.mark.parametrize(("lobes", "depth"), [(2, 0.2), (3, 0.1), (4, 0.06)])
+def test_an_uneven_annulus_is_measured(root: Tube, lobes: int, depth: float):
+    annotation = root.annotation()
+    annotation.annulus_contour = lobed(root, lobes, depth)
+    result = measure(root.volume, annotation)
+    assert result.value("annulus_area") is not None and result.contour.warning == ""
+
+
+def test_a_warning_on_the_contour_stands_at_every_number_of_it_and_is_told_once(root: Tube):
+    annotation = root.annotation()
+    annotation.annulus_contour = circle_points(root.center, root.n, 12)
+    annotation.provenance["contour"] = {"reason": "", "warning": "no edge over 20 degrees"}
+    result = measure(root.volume, annotation)
+    told = {row["id"] for row in result.rows() if row["warning"] == "no edge over 20 degrees"}
+    keys = ("area", "perimeter", "d_min", "d_max", "d_area", "d_perimeter", "eccentricity")
+    assert told == {f"annulus_{key}" for key in keys}
+    assert result.warnings.count("no edge over 20 degrees") == 1
+
+
 def test_a_contour_that_is_not_measurable_says_so():
     from tube_phantom import atrium
 

@@ -9,7 +9,7 @@ import numpy as np
 from .. import schema
 from ..annotation import Annotation, Status
 from ..volume import Volume
-from .contour import MUCH_CALCIUM_SHARE, SAID_GAP_DEG, trace_lumen
+from .contour import MUCH_CALCIUM_SHARE, SAID_GAP_DEG, is_one_lumen, trace_lumen
 from .curve import CurveSize, measure_curve, size_rows
 from .plane import AnnulusPlane
 from .row import NotMeasurable, Row
@@ -41,11 +41,10 @@ class AnnulusContour:
     source: str = "traced"
 
     def rows(self) -> list[Row]:
-        """Area, perimeter, diameters, eccentricity; a warning stands at the first of them."""
+        """Area, perimeter, diameters, eccentricity; a warning holds for each of them."""
         if self.size is None:
             return size_rows(reason=self.reason.removeprefix(NOT_MEASURABLE))
-        first, *rest = self.size.rows()
-        return [replace(first, warning=self.warning), *rest]
+        return self.size.rows(warning=self.warning)
 
 
 def annulus_contour(volume: Volume, plane: AnnulusPlane) -> AnnulusContour:
@@ -79,7 +78,7 @@ def measured_contour(
     plane_reason: str,
     suitability: Suitability,
 ) -> AnnulusContour:
-    """The contour that is measured: a reviewed one as it is, a predicted one in its plane, otherwise one traced now.
+    """The contour that is measured: a reviewed one as it is, a predicted oval in its plane, otherwise one traced now.
 
     ``plane_reason`` says why there is no ``plane``; a CT that ``suitability`` refuses has reviewed contours only.
     """
@@ -93,9 +92,10 @@ def measured_contour(
             return _given_contour(np.asarray(given, float), plane, away, "reviewed")
         if plane is not None and away <= MAX_OUT_OF_PLANE_MM and not suitability.refusal:
             predicted = _given_contour(np.asarray(given, float), plane, away, "predicted")
-            # What tracing had to say about it travels beside it.
-            told = str((annotation.provenance.get("contour") or {}).get("warning") or "")
-            return replace(predicted, warning=told)
+            if predicted.size is None or is_one_lumen(predicted.size):
+                # What tracing had to say about it travels beside it.
+                told = str((annotation.provenance.get("contour") or {}).get("warning") or "")
+                return replace(predicted, warning=told)
     if suitability.refusal:
         return AnnulusContour(None, None, f"{NOT_MEASURABLE}{suitability.refusal}")
     if plane is None:
@@ -112,4 +112,6 @@ def _given_contour(points: np.ndarray, plane: AnnulusPlane | None, away: float, 
     warning = ""
     if plane is not None and not in_plane:
         warning = f"the contour lies up to {away:.1f} mm off the annulus plane: measured in its own plane"
+    if not is_one_lumen(size):  # what a person has drawn stays, and is told
+        warning = "; ".join(filter(None, [warning, "the contour is lobed or dented as no annulus is: check it"]))
     return AnnulusContour(points, size, "", warning, source)

@@ -43,6 +43,11 @@ class CurveSize:
         return self.perimeter / math.pi
 
     @property
+    def form_factor(self) -> float:
+        """4 pi area / perimeter^2: 1 for a circle, less the more lobed or flat a curve is."""
+        return 4 * math.pi * self.area / self.perimeter**2
+
+    @property
     def eccentricity(self) -> float:
         """1 - d_min / d_max."""
         return 1 - self.d_min / self.d_max

@@ -202,7 +202,7 @@ class ReviewQueue:
             labelId: default: the one that is looked at.
         """
         labelId = labelId or self.current
-        if not differs(value, self._states[labelId].value):
+        if not differs(value, self._states.get(labelId, LabelState()).value):
             return None
         return self._change(_("Move {name}"), {labelId: LabelState(Status.CORRECTED, value)})
 
@@ -254,6 +254,11 @@ class ReviewQueue:
         return Status.CORRECTED if differs(value, predicted) else Status.CONFIRMED
 
     def _change(self, text: str, after: Mapping[str, LabelState]) -> Step | None:
+        for labelId in after:
+            if labelId not in self._states:  # a contour that there was none of: it was drawn, or can be traced now
+                self._states[labelId] = self._predictions[labelId] = LabelState()
+                self._doubts[labelId] = Doubt(found=False)
+                self.order = (*self.order, labelId)
         before = {labelId: self._states[labelId] for labelId in after}
         if before == dict(after):
             return None

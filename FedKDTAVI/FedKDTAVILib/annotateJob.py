@@ -24,7 +24,7 @@ from fedkdtavi_core.progress import SILENT, Progress
 
 from .blockingProcess import BlockingProcess
 from .ctHandover import writeCt
-from .messages import Done, Failed, Hello, Message, ProgressMessage
+from .messages import Done, Failed, Message, ProgressMessage, helloProblem
 from .process import Ended, Process
 from .timeLeft import TimeLeft
 from .volumes import volumeFromNode
@@ -204,20 +204,10 @@ class AnnotateJob:
             self._outcome = message
 
     def _greet(self, message: Message) -> None:
-        """Only the core that lies beside this file may work: labels of another version would be mixed up with it."""
-        ours = Path(fedkdtavi_core.__file__).resolve()
-        if not isinstance(message, Hello):
-            problem = _("The annotation said nothing of its version; restart 3D Slicer and try again.")
-        elif Path(message.file).resolve() != ours or message.version != fedkdtavi_core.__version__:
-            problem = _(
-                "Another copy of fedkdtavi_core ({version}, {file}) was started instead of {ours}; "
-                "uninstall the Python package fedkdtavi in 3D Slicer."
-            ).format(version=message.version, file=message.file, ours=ours)
-        else:
-            self._greeted = True
-            return
-        self._outcome = Failed("usage", problem)
-        self._process.cancel()
+        if problem := helloProblem(message):
+            self._outcome = Failed("usage", problem)
+            self._process.cancel()
+        self._greeted = True
 
     def _end(self, ended: Ended) -> None:
         onFinished = self._onFinished

@@ -199,6 +199,10 @@ def installPlan(
         return InstallPlan(
             lines, [Package(item.name, "", APPROXIMATE_MB.get(item.name)) for item in wanted], exact=False
         )
+    if wheelFolder and not Path(wheelFolder).is_dir():
+        raise InstallError(
+            _("{folder}: is no folder; choose the folder with the wheels in the settings.").format(folder=wheelFolder)
+        )
     with tempfile.TemporaryDirectory(prefix="FedKDTAVI-pip-") as folder:
         report = Path(folder) / "report.json"
         _pip([*lines, "--dry-run", "--quiet", "--report", str(report)], wanted, wheelFolder, onIdle)

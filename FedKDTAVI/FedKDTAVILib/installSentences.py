@@ -24,10 +24,6 @@ def pipSentence(log: str, wheelFolder: str = "") -> str:
             "{folder}: holds no wheel of {package} for Python {python} on this system; fill the folder with "
             "'pip download -r requirements.txt --only-binary=:all:' on a computer of the same kind with network."
         ).format(folder=wheelFolder, package=package[1], python=python)
-    if wheelFolder and "is neither a file nor a directory" in log:
-        return _("{folder}: is no folder; choose the folder with the wheels in the settings.").format(
-            folder=wheelFolder
-        )
     for pattern, sentence in _pipTable():
         if re.search(pattern, log, re.IGNORECASE):
             return sentence
@@ -63,8 +59,8 @@ def _pipTable() -> list[tuple[str, str]]:
     return [
         (
             r"407 Proxy|ProxyError|Tunnel connection failed|Cannot connect to proxy",
-            _("The network's proxy refused the connection; set HTTPS_PROXY to your hospital's proxy and start 3D Slicer "
-              "again, {otherwise}.").format(otherwise=folder),
+            _("The network's proxy refused the connection; set HTTPS_PROXY to your hospital's proxy and start 3D "
+              "Slicer again, {otherwise}.").format(otherwise=folder),
         ),
         (
             r"CERTIFICATE_VERIFY_FAILED|SSLError|SSL: ",

@@ -13,7 +13,12 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from slicer.i18n import tr as _
+
+import fedkdtavi_core
 
 LOG_LINES = 200
 # A result has some 20 kB; a line that grows beyond this is no message of ours.
@@ -79,6 +84,22 @@ def parseLine(line: bytes) -> Message | None:
         case "result":
             return _result(content)
     return None
+
+
+def helloProblem(message: Message) -> str:
+    """Why what sent this first message must not work for us, one sentence; "" when it is the core beside this file.
+
+    Labels of another version would be mixed up with those of this one.
+    """
+    ours = Path(fedkdtavi_core.__file__).resolve()
+    if not isinstance(message, Hello):
+        return _("The annotation said nothing of its version; restart 3D Slicer and try again.")
+    if Path(message.file).resolve() == ours and message.version == fedkdtavi_core.__version__:
+        return ""
+    return _(
+        "Another copy of fedkdtavi_core ({version}, {file}) was started instead of {ours}; "
+        "uninstall the Python package fedkdtavi in 3D Slicer."
+    ).format(version=message.version, file=message.file, ours=ours)
 
 
 def _result(content: dict[str, Any]) -> Done | Failed:

@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", required=True, type=Path, help="folder for the results, one folder per CT"
     )
+    parser.add_argument(
+        "--name", metavar="N", help="folder name of one CT's result (default: the CT's)"
+    )
     parser.add_argument("--bundle", metavar="B", help="model bundle, folder or zip (default: the one in use)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run")
     parser.add_argument(
@@ -81,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     paths = naming.expand(args.ct)
     if args.points is not None and len(paths) > 1:
         raise UsageError("--points belongs to one CT; annotate that CT in a run of its own.")
-    targets = [args.out / name for name in naming.folder_names(paths)]
+    targets = [args.out / name for name in naming.folder_names(paths, args.name)]
     outcomes: list[Outcome] = []
     with stoppable(on_stdin_close=args.cancel_on_stdin_close) as cancelled:
         try:

@@ -35,12 +35,21 @@ def expand(arguments: Sequence[str]) -> list[Path]:
     return paths
 
 
-def folder_names(paths: Sequence[Path]) -> list[str]:
-    """A folder name for each CT: its file name without ending.
+def folder_names(paths: Sequence[Path], chosen: str | None = None) -> list[str]:
+    """A folder name for each CT: its file name without ending, or the one that was ``chosen`` for a single CT.
 
     CTs of the same name get the names of the folders above in front (``a/ct.nii.gz``, ``b/ct.nii.gz`` -> ``a-ct``,
     ``b-ct``), as many as it takes, and numbers where that does not help; upper and lower case count as the same.
+
+    Raises:
+        UsageError: one name was chosen for several CTs, or one that is no plain name.
     """
+    if chosen is not None:
+        if len(paths) > 1:
+            raise UsageError("--name belongs to one CT; annotate that CT in a run of its own.")
+        if chosen != _name([chosen], 1):
+            raise UsageError(f"--name {chosen}: cannot be the name of a folder; use letters and digits.")
+        return [chosen]
     parts = [path.resolve().parts for path in paths]
     stems = [_name(p, 1).casefold() for p in parts]
     names = []

@@ -47,7 +47,6 @@ for _package in (FedKDTAVILib, fedkdtavi_core):
         )
 
 from FedKDTAVILib.logic import ModuleLogic  # noqa: E402
-
 from FedKDTAVILib.sampleData import loadSampleVolume, registerSampleData  # noqa: E402
 
 

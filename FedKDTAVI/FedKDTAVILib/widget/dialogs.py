@@ -28,9 +28,28 @@ def confirm(question: str, title: str) -> bool:
     return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=title))
 
 
-def showText(text: str, title: str) -> None:
-    """Show a longer text, of which all can be scrolled, selected and copied."""
-    slicer.util.infoDisplay(title, windowTitle=title, detailedText=text)
+def choose(question: str, title: str, answers: list[str]) -> int | None:
+    """Which of the answers, by its place; None when the person cancels."""
+    box = qt.QMessageBox(qt.QMessageBox.Question, title, question, qt.QMessageBox.Cancel, slicer.util.mainWindow())
+    buttons = [box.addButton(answer, qt.QMessageBox.AcceptRole) for answer in answers]
+    box.exec_()
+    pressed = box.clickedButton()
+    return buttons.index(pressed) if pressed in buttons else None
+
+
+def showText(markdown: str, title: str) -> None:
+    """Show a longer text that can be scrolled, selected and copied."""
+    dialog = qt.QDialog(slicer.util.mainWindow())
+    dialog.setWindowTitle(title)
+    dialog.resize(720, 560)
+    layout = qt.QVBoxLayout(dialog)
+    browser = qt.QTextBrowser(dialog)
+    browser.setMarkdown(markdown)
+    layout.addWidget(browser)
+    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Close, dialog)
+    buttons.connect("rejected()", dialog.reject)
+    layout.addWidget(buttons)
+    dialog.exec_()
 
 
 def copy(text: str) -> None:

@@ -19,8 +19,8 @@ class InputPanel(Panel):
 
     def refresh(self) -> None:
         node = self.workspace.volumeNode
-        busy = _("A run is under way; cancel it first.") if self.workspace.running else ""
-        self.allow(self.ui.inputSelector, busy, self.workspace.volumeProblem() or _("The CT to annotate"))
+        busy = self.workspace.busy
+        self.allow(self.ui.inputSelector, busy, self.workspace.volumeProblem or _("The CT to annotate"))
         self.allow(self.ui.sampleButton, busy, _("Load the synthetic CT that comes with this extension"))
         if node is None:
             self.ui.volumeLabel.text = _(
@@ -28,7 +28,7 @@ class InputPanel(Panel):
                 " one), or drop a NIfTI or NRRD file on this window."
             )
         else:
-            self.ui.volumeLabel.text = self.workspace.volumeProblem() or volumeSummary(node)
+            self.ui.volumeLabel.text = self.workspace.volumeProblem or volumeSummary(node).text
 
     def onDicom(self, checked: bool = False) -> None:
         """Go to the DICOM module."""

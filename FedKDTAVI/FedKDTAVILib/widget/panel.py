@@ -47,10 +47,15 @@ class Panel:
         widget.toolTip = reason or does
 
     @contextmanager
-    def sayingProblems(self) -> Iterator[None]:
-        """What goes wrong inside is shown on top of the panel as one sentence."""
+    def sayingProblems(self, *, keep: bool = False) -> Iterator[None]:
+        """What goes wrong inside is shown on top of the panel as one sentence.
+
+        Args:
+            keep: a sentence that stands there already stays until then; default: it goes.
+        """
         try:
-            self.workspace.say("")
+            if not keep:
+                self.workspace.say("")
             yield
         except (FedKDTAVIError, OSError) as error:
             self.workspace.say(str(error))

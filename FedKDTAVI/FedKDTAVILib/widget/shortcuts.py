@@ -51,3 +51,8 @@ class Shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
+
+
+def keyOf(button: str) -> str:
+    """The key that presses a button, for its tooltip."""
+    return next(key for key, name in KEYS.items() if name == button)

@@ -9,7 +9,7 @@ from ..settings import ModuleSettings
 from .bundlePanel import BundlePanel
 from .exportPanel import ExportPanel
 from .inputPanel import InputPanel
-from .measurePanel import MeasurePanel
+from .installPanel import InstallPanel
 from .noticePanel import NoticePanel
 from .reviewPanel import ReviewPanel
 from .runPanel import RunPanel
@@ -22,10 +22,10 @@ PANELS = (
     NoticePanel,
     InputPanel,
     BundlePanel,
+    InstallPanel,
     RunPanel,
     ReviewPanel,
     SegmentPanel,
-    MeasurePanel,
     ExportPanel,
     SettingsPanel,
 )
@@ -48,6 +48,7 @@ class Window:
         self.workspace.listen(self.refresh)
         self._guiTag = None
         self._observerTag = None
+        self._volumeNode = None
 
     def panel(self, kind):
         """The section of this class."""
@@ -67,6 +68,7 @@ class Window:
             node.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
         self._guiTag = node.connectGui(self.ui)
         self._observerTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self._volumeNode = node.inputVolume
         self.workspace.openReview()
 
     def disconnectScene(self) -> None:
@@ -103,4 +105,8 @@ class Window:
             panel.cleanup()
 
     def _onParametersModified(self, caller=None, event=None) -> None:
-        self.workspace.changed()
+        """The parameter node also changes with every label: only another CT is news."""
+        volumeNode = self.workspace.volumeNode
+        if volumeNode is not self._volumeNode:
+            self._volumeNode = volumeNode
+            self.workspace.openReview()

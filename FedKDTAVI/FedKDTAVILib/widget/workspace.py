@@ -1,14 +1,18 @@
-"""What the sections of the panel share: the CT, its labels, the review of them, and a sentence when something is wrong."""
+"""What the sections of the panel share: the CT, its labels, the review of them, and what is wrong at the moment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from slicer.i18n import tr as _
+
 from fedkdtavi_core.errors import FedKDTAVIError
 
+from ..caseNodes import CaseNodes
+from ..volumes import checkVolumeNode
+
 if TYPE_CHECKING:
-    from ..caseNodes import CaseNodes
     from ..reviewSession import ReviewSession
     from ..settings import ModuleSettings
 
@@ -20,8 +24,10 @@ class Workspace:
         logic: the module's logic.
         settings: device, wheel folder, reviewer.
         parameterNode: the module's parameters in this scene, or None while there is no scene to work on.
-        session: the review of the labels shown, or None before a run.
-        running: is a run under way?
+        session: the review of the labels shown, or None where there are none.
+        busy: why nothing may be changed at the moment (a run, an installation), one sentence; or empty.
+        installProblem: which Python packages are missing, one sentence; or empty.
+        bundleProblem: why the bundle in use cannot run, one sentence; or empty.
         problem: what is wrong, one sentence; or empty.
     """
 
@@ -30,9 +36,13 @@ class Workspace:
         self.settings = settings
         self.parameterNode = None
         self.session: ReviewSession | None = None
-        self.running = False
+        self.busy = ""
+        self.bundleProblem = ""
+        self.installProblem = ""
         self.problem = ""
         self._listeners: list[Callable[[], None]] = []
+        self._checked: tuple = ()
+        self._volumeProblem = ""
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever something here has changed."""
@@ -55,11 +65,30 @@ class Workspace:
         return self.parameterNode.inputVolume if self.parameterNode else None
 
     @property
+    def volumeProblem(self) -> str:
+        """Why the CT chosen cannot be annotated, one sentence; empty when it can, or when none is chosen."""
+        node = self.volumeNode
+        if node is None:
+            return ""
+        checked = (node, node.GetMTime(), node.GetImageData() and node.GetImageData().GetMTime())
+        if checked != self._checked:  # it looks at voxels: not at every change of the panel
+            self._checked = checked
+            self._volumeProblem = checkVolumeNode(node) or ""
+        return self._volumeProblem
+
+    @property
     def caseNodes(self) -> CaseNodes | None:
         """The nodes of the labels, or None while there are none."""
-        from ..caseNodes import CaseNodes
+        nodes = CaseNodes(self.parameterNode) if self.parameterNode else None
+        return nodes if nodes is not None and nodes.state is not None else None
 
-        return CaseNodes.find(self.parameterNode.parameterNode) if self.parameterNode else None
+    @property
+    def otherVolume(self) -> str:
+        """Name of the CT that the labels in the scene belong to, when another one is chosen; otherwise empty."""
+        nodes = self.caseNodes
+        if nodes is None or nodes.volume is self.volumeNode:
+            return ""
+        return nodes.volume.GetName() if nodes.volume is not None else _("a CT that was deleted")
 
     def openReview(self) -> None:
         """Begin the review of the labels in the scene, or go on where it stopped; none where there are none."""
@@ -67,9 +96,11 @@ class Workspace:
 
         self.closeReview()
         nodes = self.caseNodes
-        if nodes is not None and nodes.landmarks is not None:
+        if nodes is not None and not self.otherVolume and not self.busy:
             try:
-                self.session = ReviewSession(nodes, onChange=self.changed)
+                self.session = ReviewSession(
+                    nodes, reviewer=self.settings.reviewer, onChange=self.changed, onEnd=self._onReviewEnd
+                )
             except FedKDTAVIError as error:
                 self.problem = str(error)
         self.changed()
@@ -77,5 +108,11 @@ class Workspace:
     def closeReview(self) -> None:
         """Stop watching the nodes; what was reviewed stays in them."""
         if self.session is not None:
-            self.session.stop()
+            session, self.session = self.session, None
+            session.end()
+
+    def _onReviewEnd(self) -> None:
+        """It ended by itself: a node was deleted, or the scene closes."""
+        if self.session is not None and not self.session.isActive:
             self.session = None
+            self.changed()

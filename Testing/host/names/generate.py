@@ -114,9 +114,17 @@ def _parameters(function: ast.FunctionDef) -> list[str]:
     return names + (["*"] if arguments.vararg or arguments.kwarg else [])
 
 
+def moduleNames(source: Source) -> list[str]:
+    """The modules that Slicer ships, as ``slicer.modules`` names them."""
+    folders = {
+        path.split("/")[2].lower() for path in source.paths if re.match(r"Modules/(Loadable|Scripted)/\w+/", path)
+    }
+    return sorted(folders)
+
+
 def write(content: dict[str, Any], path: Path) -> None:
     """One line a class or function, so that a change of Slicer is a small change of the table."""
-    lines = ["{", f'"sources": {json.dumps(content["sources"])},', '"python": {']
+    lines = ["{", *(f'"{key}": {json.dumps(content[key])},' for key in ("sources", "modules")), '"python": {']
     for module, functions in content["python"].items():
         rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in functions.items())
         lines.append(f" {json.dumps(module)}: {{\n{rows}\n }}{',' if module != list(content['python'])[-1] else ''}")
@@ -134,6 +142,7 @@ def main() -> None:
     slicer, ctk = Source(chosen.slicer, chosen.revision), Source(chosen.ctk, "HEAD")
     content = {
         "sources": {"Slicer": slicer.describe(), "CTK": ctk.describe()},
+        "modules": moduleNames(slicer),
         "python": {module: readPython(slicer, path) for module, path in PYTHON.items()},
         "classes": readClasses([slicer, ctk]),
     }

@@ -27,6 +27,7 @@ class Names:
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.sources: dict[str, dict[str, str]] = content["sources"]
+        self.modules: list[str] = content["modules"]
         self.functions: dict[str, dict[str, list[str]]] = content["python"]  # "slicer.util" -> name -> parameters
         self.classes = {name: QtClass(name, **known) for name, known in content["classes"].items()}
 
@@ -64,4 +65,4 @@ class Names:
         return signals | set(self.properties(name)) | self.methods(name) | self.constants(name)
 
 
-NAMES = Names.read() if TABLE.exists() else Names({"sources": {}, "python": {}, "classes": {}})
+NAMES = Names.read() if TABLE.exists() else Names({"sources": {}, "modules": [], "python": {}, "classes": {}})

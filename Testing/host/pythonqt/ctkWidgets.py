@@ -90,7 +90,6 @@ class ctkDirectoryButton(QtWidgets.QPushButton, StandIn):
     """A button that shows a folder."""
 
     locals().update(declare("ctkDirectoryButton"))
-    displayAbsolutePath = storedProperty("displayAbsolutePath", "bool", True)
     directory = storedProperty("directory", "QString", str(Path.cwd()), "directoryChanged", "_showText")
 
     def _showText(self) -> None:

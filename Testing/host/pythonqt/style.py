@@ -73,12 +73,17 @@ def _getAttribute(one, name: str):
 def _setAttribute(one, name: str, value) -> None:
     """PythonQt refuses new attributes on Qt's objects; only subclasses written in Python may have their own."""
     cls = type(one)
+    if isinstance(value, QObject) and value.objectName == name and not hasattr(cls, name):
+        return  # Qt's loader for Python offers the children of a .ui file; childWidgetVariables finds them itself
     fixed = cls.__module__.split(".")[0] == "PySide6" or (cls.__module__.startswith(__package__) and name[0] != "_")
     if fixed and not hasattr(cls, name):
         raise AttributeError(f"{cls.__name__} has no attribute {name}; PythonQt lets nobody add one.")
     for above in cls.__mro__:
         known = vars(above).get(name)
         if known is not None:
+            if isinstance(known, QtCore.Property):
+                one.setProperty(name, value)
+                return
             if hasattr(type(known), "__set__"):
                 known.__set__(one, value)
                 return

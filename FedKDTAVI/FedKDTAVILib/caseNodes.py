@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import slicer
 from slicer.i18n import tr as _
 
 from fedkdtavi_core import schema
@@ -16,6 +15,7 @@ from . import calcificationNodes, contourNodes, landmarkNodes
 from .caseState import CaseState, packedMask, unpackedMask
 from .ghostNodes import createGhostNode
 from .labelState import MOVED_MM, REVIEWED
+from .prediction import movedPrediction, predicted, predictedLandmark
 from .transforms import transformed, worldFromNode
 
 VOLUME, LANDMARKS, GHOST, CALCIFICATION, CONTOUR, STATE = (
@@ -76,6 +76,12 @@ class CaseNodes:
         return None if node is None else CaseState(node)
 
     @property
+    def notes(self) -> list[str]:
+        """Sentences on what was not as expected when the case was opened from files."""
+        case = self.state.read().get("case") if self.state else None
+        return [str(note) for note in case.get("notes", [])] if case else []
+
+    @property
     def isComplete(self) -> bool:
         """Are all nodes there? A person may have deleted one."""
         return None not in (self.volume, self.landmarks, self.segmentation, self.contour, self.state)
@@ -99,8 +105,8 @@ class CaseNodes:
         provenance = dict(annotation.provenance)
         prediction = {
             **content.get("prediction", {}),
-            **provenance.pop("prediction", {}),
-            **_predicted(annotation, np.linalg.inv(toWorld)),
+            **predicted(annotation, np.linalg.inv(toWorld)),
+            **movedPrediction(provenance.pop("prediction", {}), np.linalg.inv(toWorld)),
         }
         suggestion = packedMask(annotation.suggestion)
         if suggestion is not None:
@@ -155,9 +161,9 @@ class CaseNodes:
         """The prediction as far as it is known, in world RAS mm: what "back to the prediction" goes back to."""
         prediction, toWorld = self.state.read().get("prediction", {}), worldFromNode(self.volume)
         annotation = Annotation()
-        for label_id in schema.LANDMARK_IDS:
-            if label_id in prediction:
-                annotation.landmarks[label_id] = _landmark(label_id, prediction[label_id], toWorld)
+        for labelId in schema.LANDMARK_IDS:
+            if labelId in prediction:
+                annotation.landmarks[labelId] = predictedLandmark(labelId, prediction[labelId], toWorld)
         annotation.calcification = unpackedMask(prediction.get("calcification"))
         contour = prediction.get("annulus_contour")
         annotation.annulus_contour = None if contour is None else transformed(toWorld, contour)
@@ -176,12 +182,13 @@ class CaseNodes:
     def remove(self) -> None:
         """Remove all nodes of the case from the scene, except the CT."""
         roles = [LANDMARKS, GHOST, CALCIFICATION, CONTOUR, STATE]
-        held = [self.parameterNode.GetNthNodeReferenceRole(n) for n in range(_roleCount(self.parameterNode))]
-        for role in [*roles, *(role for role in held if role and role.startswith(_PLOT_ROLES))]:
+        held: list[str] = []
+        self.parameterNode.GetNodeReferenceRoles(held)
+        for role in [*roles, *(role for role in held if role.startswith(_PLOT_ROLES))]:
             for index in reversed(range(self.parameterNode.GetNumberOfNodeReferences(role))):
                 node = self.parameterNode.GetNthNodeReference(role, index)
-                if node is not None and node.GetScene() is not None:
-                    node.GetScene().RemoveNode(node)
+                if node is not None:
+                    removeNode(node)
             self.parameterNode.RemoveNodeReferenceIDs(role)
 
     def _reference(self, role: str) -> Any:
@@ -213,7 +220,7 @@ class CaseNodes:
         if self.ghost is None:
             self._hold(GHOST, createGhostNode(self.landmarks))
         self.ghost.SetAndObserveTransformNodeID(self.landmarks.GetTransformNodeID())
-        known = {i: _landmark(i, prediction[i], toWorld) for i in schema.LANDMARK_IDS if i in prediction}
+        known = {i: predictedLandmark(i, prediction[i], toWorld) for i in schema.LANDMARK_IDS if i in prediction}
         landmarkNodes.writeLandmarks(self.ghost, known)
 
     def _readCalcification(self, annotation: Annotation, prediction: dict[str, Any]) -> None:
@@ -244,6 +251,8 @@ class CaseNodes:
         )
         if "annulus_contour" in content.get("prediction", {}) and status in _AS_PREDICTED and contour is not None:
             status = Status.CORRECTED if moved else status
+        if contour is None and status is not Status.ABSENT:
+            status = Status.PREDICTED  # it was deleted: nothing is known of it
         annotation.annulus_contour, annotation.contour_status = contour, status
 
     def _anyStatusReviewed(self) -> bool:
@@ -257,49 +266,27 @@ class CaseNodes:
         return bool(REVIEWED & statuses)
 
 
-def _roleCount(node: Any) -> int:
-    roles: list[str] = []
-    node.GetNodeReferenceRoles(roles)
-    return len(roles)
-
-
-def _predicted(annotation: Annotation, toLocal: np.ndarray) -> dict[str, Any]:
-    """The labels of an annotation that nobody has reviewed, as JSON in the CT's own coordinates."""
-    result: dict[str, Any] = {}
-    for label_id, landmark in annotation.landmarks.items():
-        if landmark.status is Status.PREDICTED:
-            rotation, covariance = toLocal[:3, :3], landmark.covariance
-            result[label_id] = {
-                "position": None if landmark.position is None else transformed(toLocal, landmark.position).tolist(),
-                "confidence": landmark.confidence,
-                "covariance": None if covariance is None else (rotation @ covariance @ rotation.T).tolist(),
-                "flags": list(landmark.flags),
-            }
-    if annotation.calcification_status is Status.PREDICTED:
-        result["calcification"] = packedMask(annotation.calcification)
-    if annotation.contour_status is Status.PREDICTED:
-        contour = annotation.annulus_contour
-        result["annulus_contour"] = None if contour is None else transformed(toLocal, contour).tolist()
-    return result
-
-
-def _landmark(label_id: str, kept: dict[str, Any], toWorld: np.ndarray) -> Landmark:
-    rotation, covariance = toWorld[:3, :3], kept.get("covariance")
-    return Landmark(
-        label_id,
-        None if kept["position"] is None else transformed(toWorld, kept["position"]),
-        kept["confidence"],
-        None if covariance is None else rotation @ np.array(covariance, float) @ rotation.T,
-        Status.PREDICTED,
-        [str(flag) for flag in kept["flags"]],
-    )
+def removeNode(node: Any) -> None:
+    """Remove a node from its scene, and its display and storage nodes, which Slicer would leave behind."""
+    scene = node.GetScene()
+    if scene is None:
+        return
+    parts = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        parts += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        parts += [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
+    scene.RemoveNode(node)
+    for part in parts:
+        if part is not None:
+            scene.RemoveNode(part)
 
 
 def _compared(landmark: Landmark, kept: dict[str, Any] | None, toWorld: np.ndarray) -> Landmark:
     """The landmark as it is in the scene, set against the prediction where it claims to be the prediction."""
     if kept is None or landmark.status not in _AS_PREDICTED or landmark.position is None:
         return landmark
-    before = _landmark(landmark.id, kept, toWorld)
+    before = predictedLandmark(landmark.id, kept, toWorld)
     if before.position is None or float(np.linalg.norm(landmark.position - before.position)) > MOVED_MM:
         return Landmark(landmark.id, landmark.position, None, None, Status.CORRECTED)
     landmark.confidence, landmark.covariance, landmark.flags = before.confidence, before.covariance, before.flags

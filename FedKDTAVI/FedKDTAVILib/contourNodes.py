@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk.util.numpy_support
-from slicer.i18n import tr as _
 
 from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Landmark, Status

@@ -55,6 +55,23 @@ def folder_lock(target: Path) -> Iterator[bool]:
             os.close(handle)
 
 
+def is_being_written(target: Path) -> bool:
+    """Does a living run hold the lock of ``target``? A lock file that a killed run left is nobody's."""
+    try:
+        handle = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:  # not ours to open: whoever made it may well be alive
+        return True
+    try:
+        _lock(handle)
+    except OSError as error:
+        return error.errno in _BUSY
+    finally:
+        os.close(handle)  # and with it the lock, if it was free
+    return False
+
+
 def _acquire(path: Path, target: Path) -> tuple[int, bool]:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

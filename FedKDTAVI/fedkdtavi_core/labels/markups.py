@@ -273,6 +273,8 @@ def _landmark(
         status = Status.ABSENT
     elif status is Status.ABSENT and position is not None:
         status = Status.CORRECTED  # it was absent, then a person set it
+    elif position is None and status is not Status.ABSENT:
+        status = Status.PREDICTED  # it was reviewed, then its position was deleted: nothing is known of it
     confidence = described.get("confidence")
     number = isinstance(confidence, int | float) and not isinstance(confidence, bool) and 0.0 <= confidence <= 1.0
     return Landmark(label.id, position, float(confidence) if number else None, None, status)

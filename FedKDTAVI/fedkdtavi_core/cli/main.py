@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import EXIT_OK, UsageError
-from . import annotate, bundle, extras, measure
+from . import annotate, bundle, extras, measure, site
 from .console import PROGRAM, Console, prepare_streams
 
 _DESCRIPTION = (
@@ -19,6 +19,7 @@ _COMMANDS = {
     "annotate": (annotate, "annotate CTs: landmarks, calcium, annulus, measurements, a picture"),
     "measure": (measure, "measure again from label files that were corrected"),
     "bundle": (bundle, "verify, describe or pack a model bundle"),
+    "site": (site, "make, fill and look after a site dataset: CTs and their labels"),
 }
 
 

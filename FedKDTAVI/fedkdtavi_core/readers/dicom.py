@@ -46,6 +46,7 @@ def read_dicom(path: Path, *, series: str | int | None, phase: str | int | None,
     if broken:
         info["notes"].append(f"{len(broken)} damaged files were left out ({broken[0].name} and others).")
     info["series"] = describe(chosen)
+    info["series_uid"] = first.series
     info["phase"] = chosen.phase.name or None
     info["slice_thickness_mm"] = first.thickness
     info["kernel"] = first.kernel or None

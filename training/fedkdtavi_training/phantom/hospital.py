@@ -7,7 +7,6 @@ and ``OUT/key/<case>_calc.nii.gz``. A site's labels carry its observer's bias an
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,8 @@ from fedkdtavi_core.labels.jsonfile import read_json, write_json
 from fedkdtavi_core.labels.markups import write_landmarks
 from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, volume_digest, write_record
 from fedkdtavi_core.labels.segmentation import write_segment
+from fedkdtavi_core.site.ctfile import write_nifti
+from fedkdtavi_core.site.dataset import CT, SiteInfo, write_site
 from fedkdtavi_core.volume import Volume
 
 from .observers import Observer, dice
@@ -80,11 +81,7 @@ def prepare(out: Path, sites: list[SitePlan], settings: dict[str, Any], spacing_
     _replace_json(made_by, settings)
     jobs = []
     for site in sites:
-        (out / site.site / "cases").mkdir(parents=True, exist_ok=True)
-        _replace_json(
-            out / site.site / "site.json",
-            {"schema_version": schema.SCHEMA_VERSION, "id": site.site, "synthetic": True, "note": NOTE},
-        )
+        write_site(out / site.site, SiteInfo(site.site, synthetic=True, note=NOTE))
         jobs += [Job(out, case, site.observers, spacing_mm, own_grid) for case in site.cases]
     return jobs
 
@@ -106,7 +103,7 @@ def make(job: Job) -> str:
     _write_key(job, chest, affine, readings, drawings)
     author = job.observers[0].name
     with output_folder(job.folder, marker=MARKER) as folder:
-        _write_nifti(folder / "ct.nii.gz", chest.hu, affine)
+        write_nifti(folder / CT, chest.hu, affine)
         record = CaseRecord(volume_digest(volume))
         ids = [label for head in ("hps", "ms") if head in case.heads for label in schema.HEADS[head]]
         if ids:
@@ -178,21 +175,9 @@ def _write_key(
     job.key.parent.mkdir(parents=True, exist_ok=True)
     mask = job.key.with_name(f"{job.case.case}_calc.nii.gz")
     partial = mask.with_name(f".{mask.name}")
-    _write_nifti(partial, chest.calc.astype(np.uint8), affine)
+    write_nifti(partial, chest.calc.astype(np.uint8), affine)
     partial.replace(mask)
     _replace_json(job.key, content)
-
-
-def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    import nibabel
-
-    image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, 1)
-    image.set_qform(affine, 1)
-    # CT noise hardly compresses: the fastest level. No name and no time in the header: the same bytes every time.
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
-        image.to_stream(packed)
 
 
 def _replace_json(path: Path, content: dict[str, Any]) -> None:

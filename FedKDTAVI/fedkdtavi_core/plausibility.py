@@ -19,6 +19,7 @@ from .measurements.calcium import nearest_cusp
 from .measurements.coronary import LOW_OSTIUM_MM
 from .measurements.plane import OSTIA_DECIDE_MM, AnnulusPlane, annulus_plane
 from .measurements.row import NotMeasurable
+from .numbers import fixed
 from .volume import Grid
 
 COINCIDENT_MM = 2.0
@@ -85,7 +86,7 @@ def check(annotation: Annotation, volume_grid: Grid) -> None:
     for label_id in _OSTIA:
         point = points[label_id]
         if plane is not None and point is not None and plane.height(point) < LOW_OSTIUM_MM:
-            words = f"low ostium: {plane.height(point):.1f} mm over the annulus plane"
+            words = f"low ostium: {fixed(plane.height(point), 1)} mm over the annulus plane"
             annotation.landmarks[label_id].flags.insert(0, words)
 
 
@@ -122,7 +123,7 @@ def relations(points: Mapping[str, np.ndarray | None]) -> list[Relation]:
     def add(ids: tuple[str, ...], value: float, usual: tuple[float, float], what: str, unit: str) -> None:
         mean, sd = usual
         side = "more" if value > mean else "less"
-        words = f"{what} {value:.0f} {unit}, {side} than usual ({mean:.0f} ± {sd:.0f})"
+        words = f"{what} {fixed(value)} {unit}, {side} than usual ({fixed(mean)} ± {fixed(sd)})"
         found.append(Relation(ids, float((value - mean) / sd), words))
 
     plane = _plane(points)

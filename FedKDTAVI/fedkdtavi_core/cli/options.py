@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import schema
+from ..numbers import printed
 from .console import Console
 from .progress import CHOICES
 
@@ -51,10 +52,8 @@ def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
     """The numbers that could be measured, as a table: name, value, unit, normal range."""
     lines = []
     for row in rows:
-        value = row["value"]
-        if value is not None:
-            number = f"{value:.1f}" if isinstance(value, float) and row["unit"] else f"{value}"
-            lines.append((row["name"], number, row["unit"], row["normal"] or ""))
+        if row["value"] is not None:
+            lines.append((row["name"], printed(row), row["unit"], row["normal"] or ""))
     if not lines:
         return
     name, number = (max(len(line[column]) for line in lines) for column in (0, 1))

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import schema
 from ..annotation import Annotation, Status
+from ..numbers import fixed
 from ..volume import Volume
 from .contour import MUCH_CALCIUM_SHARE, SAID_GAP_DEG, is_one_lumen, trace_lumen
 from .curve import CurveSize, measure_curve, size_rows
@@ -61,13 +62,13 @@ def annulus_contour(volume: Volume, plane: AnnulusPlane) -> AnnulusContour:
         return AnnulusContour(None, None, f"{NOT_MEASURABLE}{error}")
     warnings = []
     if found.calcium_share > MUCH_CALCIUM_SHARE:
-        warnings.append(f"calcium hides the annulus edge on {100 * found.calcium_share:.0f} % of the rays: check it")
+        warnings.append(f"calcium hides the annulus edge on {fixed(100 * found.calcium_share)} % of the rays: check it")
     if found.gap_deg > SAID_GAP_DEG:
-        warnings.append(f"no annulus edge over {found.gap_deg:.0f} degrees, bridged: check it")
+        warnings.append(f"no annulus edge over {fixed(found.gap_deg)} degrees, bridged: check it")
     nearest = np.linalg.norm(found.points[None] - plane.hinges[:, None], axis=2).min(axis=1)
     if nearest.max() > MAX_HINGE_DISTANCE_MM:
         name = schema.by_id(schema.HINGE_IDS[int(nearest.argmax())]).name
-        warnings.append(f"the annulus contour passes the {name} hinge point by {nearest.max():.0f} mm: check it")
+        warnings.append(f"the annulus contour passes the {name} hinge point by {fixed(nearest.max())} mm: check it")
     return AnnulusContour(found.points, found.size, "", "; ".join(warnings))
 
 
@@ -111,7 +112,7 @@ def _given_contour(points: np.ndarray, plane: AnnulusPlane | None, away: float, 
         return AnnulusContour(None, None, f"{NOT_MEASURABLE}{error}", source=source)
     warning = ""
     if plane is not None and not in_plane:
-        warning = f"the contour lies up to {away:.1f} mm off the annulus plane: measured in its own plane"
+        warning = f"the contour lies up to {fixed(away, 1)} mm off the annulus plane: measured in its own plane"
     if not is_one_lumen(size):  # what a person has drawn stays, and is told
         warning = "; ".join(filter(None, [warning, "the contour is lobed or dented as no annulus is: check it"]))
     return AnnulusContour(points, size, "", warning, source)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..numbers import fixed
 from .plane import AnnulusPlane
 from .row import Row
 
@@ -34,8 +35,10 @@ class View:
         return abs(self.lao) <= REACH_LAO_RAO_DEG and abs(self.cranial) <= REACH_CRANIAL_CAUDAL_DEG
 
     def __str__(self) -> str:
-        lao, cranial = round(self.lao), round(self.cranial)
-        return f"{'LAO' if lao >= 0 else 'RAO'} {abs(lao)} {'CRA' if cranial >= 0 else 'CAU'} {abs(cranial)}"
+        lao, cranial = fixed(self.lao), fixed(self.cranial)
+        across = f"RAO {lao[1:]}" if lao.startswith("-") else f"LAO {lao}"
+        along = f"CAU {cranial[1:]}" if cranial.startswith("-") else f"CRA {cranial}"
+        return f"{across} {along}"
 
 
 @dataclass(frozen=True)

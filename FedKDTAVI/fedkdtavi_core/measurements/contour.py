@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..numbers import fixed
 from ..volume import Volume
 from .blood import MIN_CONTRAST_HU, Blood, statistics
 from .curve import CurveSize, measure_curve
@@ -93,7 +94,7 @@ def trace_lumen(
     inner = min(0.5 * expected_radius_mm, 6.0) if expected_radius_mm else 5.0
     blood = statistics(voxels_in_cylinder(volume, centre, n, inner, -3.0, 3.0), "lumen of that plane")
     if not blood.contrasted:
-        raise NotMeasurable(f"the lumen has {blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}: no contrast")
+        raise NotMeasurable(f"the lumen has {fixed(blood.mean)} HU, under {MIN_CONTRAST_HU:.0f}: no contrast")
 
     radii = np.arange(FIRST_MM, reach + STEP_MM / 2, STEP_MM)
     angles = np.deg2rad(np.arange(N_RAYS) * 360 / N_RAYS)
@@ -142,26 +143,26 @@ def _refuse_leak(
     unseen, open_rays = ~found, ~found & ~bridged
     gap = _longest_arc(open_rays)
     if open_rays.mean() > MAX_NO_EDGE_SHARE:
-        raise NotMeasurable(f"no edge on {100 * open_rays.mean():.0f} % of the rays: the contour leaks")
+        raise NotMeasurable(f"no edge on {fixed(100 * open_rays.mean())} % of the rays: the contour leaks")
     if gap > MAX_NO_EDGE_ARC_DEG:
-        raise NotMeasurable(f"no edge over {gap:.0f} degrees: the contour leaks into a neighbouring chamber")
+        raise NotMeasurable(f"no edge over {fixed(gap)} degrees: the contour leaks into a neighbouring chamber")
     if unseen.mean() > MAX_UNSEEN_SHARE or _longest_arc(unseen) > MAX_UNSEEN_ARC_DEG:
-        raise NotMeasurable(f"calcium hides the edge on {100 * bridged.mean():.0f} % of the rays")
+        raise NotMeasurable(f"calcium hides the edge on {fixed(100 * bridged.mean())} % of the rays")
     ten_degrees = N_RAYS // 36
     slope = float(np.abs(np.roll(radius, -ten_degrees) - radius).max())
     if slope > MAX_SLOPE_MM_PER_10DEG:
-        raise NotMeasurable(f"the radius jumps by {slope:.1f} mm within 10 degrees: the contour leaks")
+        raise NotMeasurable(f"the radius jumps by {fixed(slope, 1)} mm within 10 degrees: the contour leaks")
     if radius.max() > radii[-1] - 1.0:
         raise NotMeasurable("the edge lies beyond the search radius: the contour leaks")
     if not is_one_lumen(size):
         raise NotMeasurable(NO_LUMEN)
     if not D_AREA_RANGE_MM[0] <= size.d_area <= D_AREA_RANGE_MM[1]:
-        raise NotMeasurable(f"a diameter of {size.d_area:.0f} mm is not that of this lumen")
+        raise NotMeasurable(f"a diameter of {fixed(size.d_area)} mm is not that of this lumen")
     tissue = image < (blood.mean + min(SOFT_TISSUE_HU, blood.mean - 60.0)) / 2
     well_inside = radii < 0.8 * radius[:, None]
     share = 1 - float((tissue * well_inside * radii).sum() / max((well_inside * radii).sum(), 1e-9))
     if share < MIN_BLOOD_SHARE:
-        raise NotMeasurable(f"only {100 * share:.0f} % of the inside is blood")
+        raise NotMeasurable(f"only {fixed(100 * share)} % of the inside is blood")
 
 
 def is_one_lumen(size: CurveSize) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..numbers import fixed
 from .plane import AnnulusPlane
 from .points import MISSING
 from .row import Row
@@ -64,7 +65,7 @@ def coronary_rows(
 
 def _warning(height: float) -> str:
     if height < 0:
-        return f"LOW OSTIUM: {height:.1f} mm, below the annulus plane; check the points"
+        return f"LOW OSTIUM: {fixed(height, 1)} mm, below the annulus plane; check the points"
     if height < LOW_OSTIUM_MM:
-        return f"LOW OSTIUM: {height:.1f} mm, under {LOW_OSTIUM_MM:.0f} mm; risk of coronary obstruction"
+        return f"LOW OSTIUM: {fixed(height, 1)} mm, under {LOW_OSTIUM_MM:.0f} mm; risk of coronary obstruction"
     return ""

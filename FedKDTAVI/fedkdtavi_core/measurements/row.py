@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..numbers import FILE_DIGITS
+
 
 class NotMeasurable(ValueError):
     """A quantity cannot be measured; the text is the reason, as shown beside the empty value."""
@@ -44,5 +46,5 @@ class Row:
         """JSON-able, with the number rounded to 1/1000 of its unit."""
         result = asdict(self)
         if self.value is not None:
-            result["value"] = round(float(self.value), 3)
+            result["value"] = round(float(self.value), FILE_DIGITS)
         return result

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import schema
+from ..numbers import fixed, trimmed
 from ..volume import Volume
 from .blood import MIN_CONTRAST_HU, Blood
 from .plane import AnnulusPlane
@@ -52,7 +53,7 @@ class Suitability:
     def refusal(self) -> str:
         """Why sizes and calcium must not be measured on this CT; empty when they may."""
         if self.contrast is False and self.blood is not None:
-            return f"no contrast: the lumen has {self.blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}"
+            return f"no contrast: the lumen has {fixed(self.blood.mean)} HU, under {MIN_CONTRAST_HU:.0f}"
         return ""
 
     @property
@@ -63,8 +64,10 @@ class Suitability:
     @property
     def line(self) -> str:
         """One line for the head of a report."""
-        lumen = "lumen not read" if self.blood is None else f"lumen {self.blood.mean:.0f} ± {self.blood.sd:.0f} HU"
-        parts = [f"phase {self.phase_text}", f"slices {self.slice_mm:.2g} mm", lumen]
+        lumen = (
+            "lumen not read" if self.blood is None else f"lumen {fixed(self.blood.mean)} ± {fixed(self.blood.sd)} HU"
+        )
+        parts = [f"phase {self.phase_text}", f"slices {trimmed(self.slice_mm)} mm", lumen]
         parts.append("root covered" if not self.uncovered else f"not covered: {', '.join(self.uncovered)}")
         if self.refusal:
             verdict = "Sizes and calcium not measurable (no contrast)"
@@ -131,7 +134,7 @@ def assess(
         concerns["lumen_hu"] = f"contrast not checked: {blood_reason}"
     elif not blood.contrasted:
         concerns["lumen_hu"] = (
-            f"no contrast in the root ({blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}): "
+            f"no contrast in the root ({fixed(blood.mean)} HU, under {MIN_CONTRAST_HU:.0f}): "
             "contour and calcium are not measured"
         )
     if uncovered:
@@ -141,13 +144,13 @@ def assess(
         concerns["uncovered"] = "; ".join(told)
     if blood is not None and blood.contrasted:
         if blood.mean < LOW_CONTRAST_HU:
-            concerns["lumen_hu"] = f"weak contrast: {blood.mean:.0f} HU in the root, under {LOW_CONTRAST_HU:.0f}"
+            concerns["lumen_hu"] = f"weak contrast: {fixed(blood.mean)} HU in the root, under {LOW_CONTRAST_HU:.0f}"
         if blood.sd > HIGH_NOISE_SHARE * blood.mean:
-            concerns["lumen_noise"] = f"noisy: SD {blood.sd:.0f} HU at {blood.mean:.0f} HU in the root"
+            concerns["lumen_noise"] = f"noisy: SD {fixed(blood.sd)} HU at {fixed(blood.mean)} HU in the root"
     if slice_mm > POOR_SLICE_MM:
-        concerns["slice_thickness"] = f"slices of {slice_mm:.1f} mm are too thick for sizing"
+        concerns["slice_thickness"] = f"slices of {trimmed(slice_mm)} mm are too thick for sizing"
     elif slice_mm > GOOD_SLICE_MM + 0.05:
-        concerns["slice_thickness"] = f"slices of {slice_mm:.1f} mm; at most {GOOD_SLICE_MM:.0f} mm is asked for"
+        concerns["slice_thickness"] = f"slices of {trimmed(slice_mm)} mm; at most {GOOD_SLICE_MM:.0f} mm is asked for"
     if percent is None and text == "not recorded":
         concerns["phase"] = "cardiac phase not recorded: motion cannot be judged"
     elif (percent is not None and not SYSTOLE_PERCENT[0] <= percent <= SYSTOLE_PERCENT[1]) or "diast" in text.lower():

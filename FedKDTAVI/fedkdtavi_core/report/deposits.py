@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import schema
+from ..numbers import fixed
 from . import style
 from .notices import sentence
 from .panel import Panel
@@ -22,7 +23,7 @@ def draw_calcium(panel: Panel, root: Root) -> None:
     if volumes is None:
         panel.caption(f"Calcium not measured: {rule}.", color=style.CAUTION.ink)
     else:
-        panel.caption(f"{volumes.total:.0f} mm³ in all, by volume, no Agatston score.", f"{sentence(rule)}")
+        panel.caption(f"{fixed(volumes.total)} mm³ in all, by volume, no Agatston score.", f"{sentence(rule)}")
     if root.plane is None:
         panel.message(f"No slab through the root: {root.reason}.")
         return
@@ -59,5 +60,5 @@ def _sectors(panel: Panel, root: Root, view: View, cusps: tuple[float | None, ..
     for label_id, hinge, volume in zip(schema.HINGE_IDS, plane.hinges, cusps, strict=True):
         name = schema.by_id(label_id).name
         outwards = view.project(hinge) / np.linalg.norm(view.project(hinge))
-        words = name if volume is None else f"{name}  {volume:.0f} mm³"
+        words = name if volume is None else f"{name}  {fixed(volume)} mm³"
         panel.name(outwards * min(plane.radius + 4, reach - 8), words, landmark_color(label_id), towards=outwards)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..annotation import Annotation
+from ..numbers import fixed, trimmed
 from ..volume import Volume
 from . import style
 from .angles import draw_angles
@@ -116,10 +117,10 @@ def case_name(volume: Volume) -> str:
 def acquisition(volume: Volume) -> str:
     """Matrix, spacing and where known series and phase, in one line."""
     shape = " × ".join(str(n) for n in volume.array.shape)
-    spacing = " × ".join(f"{value:.2f}" for value in volume.spacing)
+    spacing = " × ".join(fixed(value, 2) for value in volume.spacing)
     parts = [f"{shape} voxels of {spacing} mm"]
     thickness = volume.info.get("slice_thickness_mm")
-    parts += [f"slice thickness {thickness:g} mm"] if thickness else []
+    parts += [f"slice thickness {trimmed(thickness)} mm"] if thickness else []
     parts += [f"{key} {volume.info[key]}" for key in ("series", "phase") if volume.info.get(key) not in (None, "")]
     return "  ·  ".join(parts)
 

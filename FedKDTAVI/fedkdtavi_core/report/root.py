@@ -11,6 +11,7 @@ from .. import schema
 from ..annotation import Annotation
 from ..measurements import AnnulusPlane, Measurements, landmark_points
 from ..measurements.curve import MIN_DENSE_POINTS
+from ..numbers import fixed
 from ..volume import Volume
 from . import style
 from .panel import Panel
@@ -101,11 +102,11 @@ def draw_annulus(panel: Panel, root: Root) -> None:
         start, end = _chord(outline, middle, pick)
         panel.line([start, end], color, 1.2)
         across_line = np.array([end[1] - start[1], start[0] - end[0]])
-        panel.name(middle + 0.55 * (end - middle), f"{word} {diameter:.1f}", color,
+        panel.name(middle + 0.55 * (end - middle), f"{word} {fixed(diameter, 1)}", color,
                    towards=across_line, size=style.SMALL)  # fmt: skip
     area, perimeter = contour.size.area, contour.size.perimeter
     panel.caption(
-        f"Area {area:.0f} mm², perimeter {perimeter:.1f} mm, contour {contour.source}.",
+        f"Area {fixed(area)} mm², perimeter {fixed(perimeter, 1)} mm, contour {contour.source}.",
         "Plane through the hinge points, seen from the ventricle.",
     )
 
@@ -216,7 +217,7 @@ def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[s
         height = float(plane.height(root.points[label_id]))
         words = schema.by_id(label_id).name
         if root.measured(label_id):
-            words = f"{words}  {height:+.1f} mm".replace("-", "−")
+            words = f"{words}  {fixed(height, 1, sign=True)} mm".replace("-", "−")
         panel.name((x, y), words, landmark_color(label_id), towards=(np.sign(x) or 1, 0.4 * np.sign(height)))
     side = -np.sign(sum(x for x, _ in places.values())) or -1
     panel.name((side * reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(-side, -0.35),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import schema
 from ..annotation import Annotation, Status
+from ..numbers import fixed, printed
 from . import style
 from .notices import sentence
 
@@ -104,11 +105,7 @@ def _number(
 
 def format_value(row: Mapping[str, Any]) -> tuple[str, str]:
     """Number and unit as they are printed."""
-    unit = row["unit"]
-    digits = {"": 2, "mm": 1, "deg": 0}.get(unit, 0)
-    number = f"{row['value']:.{digits}f}"
-    number = number if float(number) else number.lstrip("-")  # no "-0"
-    return number.replace("-", "−"), UNITS.get(unit, unit)
+    return printed(row).replace("-", "−"), UNITS.get(row["unit"], row["unit"])
 
 
 def short_name(row: Mapping[str, Any]) -> str:
@@ -165,4 +162,7 @@ def style_of(landmark: Any) -> tuple[str, str]:
         return str(landmark.status), style.GOOD.ink
     if landmark.confidence is None:
         return "set by hand", style.MUTED
-    return f"{landmark.confidence:.0%}", style.CAUTION.ink if landmark.confidence < LOW_CONFIDENCE else style.INK
+    return (
+        f"{fixed(100 * landmark.confidence)}%",
+        style.CAUTION.ink if landmark.confidence < LOW_CONFIDENCE else style.INK,
+    )

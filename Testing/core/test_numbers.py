@@ -50,3 +50,14 @@ def test_table_console_and_sentences_agree(capsys: pytest.CaptureFixture):
         assert text in line.split()
     assert "8.3 mm" in result.warnings[0]
     assert "slices 1.25 mm" in result.suitability_line
+
+
+def test_views_stand_on_the_console_in_words(capsys: pytest.CaptureFixture):
+    root = tube()
+    result = measure(root.volume, root.annotation())
+    options.say_rows(Console(), result.rows())
+    out = capsys.readouterr().out
+    for name, view in (("Three-cusp view", result.carm.three_cusp), ("Cusp-overlap view", result.carm.cusp_overlap)):
+        (line,) = (line for line in out.splitlines() if name in line)
+        assert str(view).replace(" C", " / C") in line
+    assert "deg" not in out.split("Three-cusp view")[1] and "RAO -" not in out

@@ -49,10 +49,23 @@ def say_findings(
 
 
 def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
-    """The numbers that could be measured, as a table: name, value, unit, normal range."""
+    """The numbers that could be measured, as a table: name, value, unit, normal range; a C-arm view is one line."""
+    from ..measurements import View
+
     lines = []
-    for row in rows:
-        if row["value"] is not None:
+    known = {row["id"]: row for row in rows if row["value"] is not None}
+    for row_id, row in known.items():
+        other = known.get(row_id.removesuffix("_lao") + "_cranial")
+        if row_id.endswith("_lao") and other is not None:
+            lines.append(
+                (
+                    row["name"].partition(",")[0],
+                    " / ".join(View(row["value"], other["value"]).words),
+                    "",
+                    row["warning"],
+                )
+            )
+        elif not row_id.endswith("_cranial"):
             lines.append((row["name"], printed(row), row["unit"], row["normal"] or ""))
     if not lines:
         return

@@ -34,11 +34,16 @@ class View:
         """Is it within ``REACH_LAO_RAO_DEG`` and ``REACH_CRANIAL_CAUDAL_DEG``?"""
         return abs(self.lao) <= REACH_LAO_RAO_DEG and abs(self.cranial) <= REACH_CRANIAL_CAUDAL_DEG
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> tuple[str, str]:
+        """Both angles as they are called out: ``("LAO 12", "CRA 5")``."""
         lao, cranial = fixed(self.lao), fixed(self.cranial)
         across = f"RAO {lao[1:]}" if lao.startswith("-") else f"LAO {lao}"
         along = f"CAU {cranial[1:]}" if cranial.startswith("-") else f"CRA {cranial}"
-        return f"{across} {along}"
+        return across, along
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def write_annotation(folder: Path, annotation: Annotation, grid: Grid, source: d
         "written": now(),
         **annotation.provenance,
         "ct": {**annotation.provenance.get("ct", {}), **source},
-        "landmarks": {i: _kept(landmark) for i, landmark in annotation.landmarks.items()},
+        "landmarks": {i: kept_landmark(landmark) for i, landmark in annotation.landmarks.items()},
         "calcification_sha256": mask_digest(annotation.calcification),
         "annulus_contour_ras_mm": annotation.annulus_contour,
         "warnings": annotation.warnings,
@@ -145,7 +145,8 @@ def read_points(path: Path) -> LandmarkFile:
     return found
 
 
-def _kept(landmark: Landmark) -> dict[str, Any]:
+def kept_landmark(landmark: Landmark) -> dict[str, Any]:
+    """One landmark as ``provenance.json`` keeps it, to tell later what a person changed."""
     return {
         "position_ras_mm": landmark.position,
         "confidence": landmark.confidence,

@@ -7,10 +7,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import schema
 from ..errors import InputError
+from ..labels.annotated import PROVENANCE, read_annotation, read_provenance
 from ..labels.exchange import is_being_written
 from ..labels.record import volume_digest
 from ..progress import SILENT, Progress
+from ..volume import Grid
 from .ctfile import header_texts
 from .dataset import CASE_FILES, CASES, CT, LABELS, SITE, Site, SiteCase, case_folders, open_site
 from .localkey import default_key, is_private
@@ -108,11 +111,29 @@ def _check_case(case: SiteCase, digests: dict[str, str]) -> list[Problem]:
         found.append(Problem(case.id, WARNING, "stranger", message))
     try:
         labels = case.read_labels(volume.grid)
+        found += _check_provenance(case, volume.grid)
     except InputError as error:
         fail("labels_unreadable", f"{error} The case is skipped.")
         return found
     for problem in labels.problems:
         fail("label", f"{problem.rstrip('.')}; it is not learned from.")
+    return found
+
+
+def _check_provenance(case: SiteCase, grid: Grid) -> list[Problem]:
+    """A case that the module exported tells how its labels were written, and must not tell where its CT came from."""
+    if not (case.path / PROVENANCE).is_file():
+        return []
+    found: list[Problem] = []
+    ct = read_provenance(case.path).get("ct")
+    told = sorted({"path", "series", "series_uid"} & ct.keys()) if isinstance(ct, dict) else []
+    if told:
+        message = f"its {PROVENANCE} tells where the CT came from ({', '.join(told)}); export the case again."
+        found.append(Problem(case.id, ERROR, "identity", message))
+    changed = [schema.by_id(i).name for i in read_annotation(case.path, grid).changed]
+    if changed:
+        message = f"{', '.join(changed)} changed since it was exported, by whom is not known; open it and export again."
+        found.append(Problem(case.id, WARNING, "changed", message))
     return found
 
 

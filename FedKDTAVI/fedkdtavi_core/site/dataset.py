@@ -12,7 +12,7 @@ import numpy as np
 from .. import schema
 from ..annotation import Landmark, Status
 from ..errors import InputError, UsageError
-from ..labels.annotated import CALCIFICATION, CONTOUR, LANDMARKS
+from ..labels.annotated import CALCIFICATION, CONTOUR, LANDMARKS, PROVENANCE
 from ..labels.jsonfile import read_json, write_json
 from ..labels.markups import read_contour, read_landmarks
 from ..labels.record import CaseRecord, read_record
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..volume import Volume
 
 SITE, CASES, CT, LABELS = "site.json", "cases", "ct.nii.gz", "labels.json"
-CASE_FILES = (CT, LABELS, LANDMARKS, CALCIFICATION, CONTOUR)
+CASE_FILES = (CT, LABELS, LANDMARKS, CALCIFICATION, CONTOUR, PROVENANCE)
 # What is known of a label, as tables show it; a label without a record is unlabelled.
 STATES = ("truth", "predicted", "absent", "unlabelled")
 _TRIES = 5

@@ -13,8 +13,18 @@ import numpy as np
 from .. import schema
 from ..annotation import Landmark, Status
 from ..errors import InputError, UsageError
-from ..labels.annotated import CALCIFICATION, CONTOUR, LANDMARKS, MOVED_MM
+from ..labels.annotated import (
+    CALCIFICATION,
+    CONTOUR,
+    LANDMARKS,
+    MOVED_MM,
+    PROVENANCE,
+    kept_landmark,
+    mask_digest,
+    read_provenance,
+)
 from ..labels.case import output_folder
+from ..labels.jsonfile import write_json
 from ..labels.markups import write_contour, write_landmarks
 from ..labels.record import CaseRecord, LabelRecord, now, volume_digest, write_record
 from ..labels.segmentation import write_segment
@@ -167,10 +177,26 @@ def _write(
     if "annulus_contour" in chosen and incoming.contour is not None:
         _fresh(folder / CONTOUR)
         write_contour(folder / CONTOUR, *incoming.contour)
+    if (folder / PROVENANCE).is_file():
+        _renew_provenance(folder, incoming, chosen)
     result = CaseRecord(record.ct_sha256, labels)
     _fresh(folder / LABELS)
     write_record(folder / LABELS, result)
     return result
+
+
+def _renew_provenance(folder: Path, incoming: Incoming, chosen: list[str]) -> None:
+    """Enter what was imported, or whoever opens the case would take it for changes that a person made by hand."""
+    content = read_provenance(folder)
+    written = content.get("landmarks")
+    landmarks = {i: kept_landmark(incoming.landmarks[i]) for i in chosen if i in incoming.landmarks}
+    content["landmarks"] = (written if isinstance(written, dict) else {}) | landmarks
+    if "calcification" in chosen:
+        content["calcification_sha256"] = mask_digest(incoming.mask[0])
+    if "annulus_contour" in chosen:
+        content["annulus_contour_ras_mm"] = incoming.contour[0]
+    _fresh(folder / PROVENANCE)
+    write_json(folder / PROVENANCE, content)
 
 
 def _fresh(path: Path) -> None:

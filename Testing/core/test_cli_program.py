@@ -167,7 +167,12 @@ def test_errors_of_a_command_of_an_extra_keep_their_code(entry, capsys):
 @pytest.mark.parametrize(
     ("paths", "wanted"),
     [
-        (["x/ct.nii.gz"], ["ct"]),
+        (["x/ct.nii.gz"], ["x-ct"]),
+        (["x/Image.nrrd"], ["x-Image"]),
+        (["Müller/DICOM/series 2"], ["Müller-DICOM-series 2"]),
+        (["p7/ST0/SE_003", "p8/DICOM"], ["p7-ST0-SE_003", "p8-DICOM"]),
+        (["case 5/0001.dcm"], ["case 5-0001"]),
+        (["a/ct-muller.nii.gz", "b/scanner.nii"], ["ct-muller", "scanner"]),
         (["a/ct.nii.gz", "b/ct.nrrd"], ["a-ct", "b-ct"]),
         (["a/x/ct.nii", "b/x/ct.nii", "c/other.mha"], ["a-x-ct", "b-x-ct", "other"]),
         (["a/CT.nii", "b/ct.nii"], ["a-CT", "b-ct"]),
@@ -185,9 +190,20 @@ def test_folder_names(paths, wanted, tmp_path):
 
 
 def test_the_folder_one_stands_in_has_a_name(tmp_path, monkeypatch):
-    (tmp_path / "series 1").mkdir()
-    monkeypatch.chdir(tmp_path / "series 1")
-    assert naming.folder_names([Path()]) == ["series 1"]
+    (tmp_path / "Müller" / "series 1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "Müller")
+    assert naming.folder_names([Path()]) == ["Müller"]
+    monkeypatch.chdir("series 1")
+    assert naming.folder_names([Path()]) == ["Müller-series 1"]
+
+
+def test_two_runs_of_a_generic_name_do_not_collide(tmp_path):
+    one, two = (naming.folder_names([tmp_path / case / "ct.nii.gz"]) for case in ("a", "b"))
+    assert one != two
+
+
+def test_a_generic_name_at_the_root_is_a_name():
+    assert naming.folder_names([Path("/ct.nii.gz")]) == ["ct"]
 
 
 def test_patterns_are_expanded_where_the_shell_does_not(tmp_path):

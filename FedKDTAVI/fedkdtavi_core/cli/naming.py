@@ -13,6 +13,12 @@ _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST = 100
+# Names that say nothing of whose CT it is: of files, of the folders a DICOM export makes, and mere numbers.
+_GENERIC = re.compile(
+    r"(ct|cta|image|images|img|im|volume|vol|scan|data|input|dicom|dicoms|dcm|series|serie|ser|se|study|st|phase)?"
+    r"[ _.-]*\d*",
+    re.IGNORECASE,
+)
 
 
 def expand(arguments: Sequence[str]) -> list[Path]:
@@ -38,8 +44,10 @@ def expand(arguments: Sequence[str]) -> list[Path]:
 def folder_names(paths: Sequence[Path], chosen: str | None = None) -> list[str]:
     """A folder name for each CT: its file name without ending, or the one that was ``chosen`` for a single CT.
 
-    CTs of the same name get the names of the folders above in front (``a/ct.nii.gz``, ``b/ct.nii.gz`` -> ``a-ct``,
-    ``b-ct``), as many as it takes, and numbers where that does not help; upper and lower case count as the same.
+    A name that says nothing (``ct``, ``DICOM``, ``series 2``) always gets the names of the folders above in front, up
+    to one that says something: ``a/ct.nii.gz`` -> ``a-ct``, so that CTs annotated in runs of their own stay apart, too.
+    CTs of the same name get as many folders as it takes, and numbers where that does not help; upper and lower case
+    count as the same.
 
     Raises:
         UsageError: one name was chosen for several CTs, or one that is no plain name.
@@ -55,7 +63,7 @@ def folder_names(paths: Sequence[Path], chosen: str | None = None) -> list[str]:
     names = []
     for own, stem in zip(parts, stems, strict=True):
         namesakes = [p for p, other in zip(parts, stems, strict=True) if other == stem]
-        names.append(_name(own, _depth(namesakes)))
+        names.append(_name(own, max(_depth(namesakes), _telling(own))))
     taken: set[str] = set()
     for i, name in enumerate(names):
         number, unique = 2, name
@@ -76,12 +84,23 @@ def _depth(namesakes: Sequence[Sequence[str]]) -> int:
     return next(depth for depth in range(1, deepest + 1) if folders(depth) == folders(deepest))
 
 
-def _name(parts: Sequence[str], depth: int) -> str:
-    last = parts[-1]
+def _telling(parts: Sequence[str]) -> int:
+    """How many parts of a path it takes to reach a name that says something; all below the root where none does."""
+    for depth in range(1, len(parts)):
+        if not _GENERIC.fullmatch(_stem(parts[-depth])):
+            return depth
+    return max(len(parts) - 1, 1)
+
+
+def _stem(name: str) -> str:
+    """A file's name without its ending."""
     for ending in _ENDINGS:
-        if last.lower().endswith(ending) and len(last) > len(ending):
-            last = last[: -len(ending)]
-            break
-    name = "-".join([*parts[max(len(parts) - depth, 0) : -1], last])
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def _name(parts: Sequence[str], depth: int) -> str:
+    name = "-".join([*parts[max(len(parts) - depth, 0) : -1], _stem(parts[-1])])
     name = _FORBIDDEN.sub("_", name).strip(". ")[-_LONGEST:].lstrip(". ")
     return f"_{name}" if not name or _RESERVED.fullmatch(name) else name

@@ -25,6 +25,10 @@ def applyStyle() -> None:
         if cls.__module__.split(".")[0] == "PySide6":
             _propertiesAsAttributes(cls)
             cls.__setattr__ = _setAttribute  # every class of Shiboken has its own
+            if cls is not QObject and "__getattribute__" in vars(
+                cls
+            ):  # and some, like QProcess, look names up their way
+                cls.__getattribute__ = functools.partialmethod(_getOwnAttribute, vars(cls)["__getattribute__"])
     QObject.name = property(
         lambda one: one.property("objectName"), lambda one, value: one.setProperty("objectName", value)
     )
@@ -60,6 +64,10 @@ def _attribute(name: str, writable: bool) -> property:
 
 def _className(one) -> str:
     return type(one).__name__ if isinstance(one, StandIn) else one.metaObject().className()
+
+
+def _getOwnAttribute(one, own, name: str):
+    return _getAttribute(one, name) if name in ("connect", "disconnect") else own(one, name)
 
 
 def _getAttribute(one, name: str):

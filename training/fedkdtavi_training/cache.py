@@ -34,6 +34,11 @@ class Case:
     heart: np.ndarray
     info: dict[str, Any]
 
+    @property
+    def calc_labelled(self) -> bool:
+        """Is ``calc`` a label? False: nobody has looked, and its zeros mean nothing. Phantoms are always labelled."""
+        return self.info.get("calc_labelled", True) is not False
+
 
 def save(path: Path, phantom: Any) -> None:
     """Write a rendered ``Crop`` or ``Chest`` (axes R, A, S; isotropic), atomically."""

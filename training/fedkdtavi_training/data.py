@@ -162,11 +162,13 @@ class CropDataset(Dataset):
         hu, (calc,) = transform.sample(case.hu, [case.calc], fill)
         points = transform.inverse(case.points)
         hu = augment.apply(hu, points, spacing, options, rng)
-        return crop_sample(hu, points, calc, self.config)
+        return crop_sample(hu, points, calc, self.config, calc_labelled=case.calc_labelled)
 
 
-def crop_sample(hu: np.ndarray, points: np.ndarray, calc: np.ndarray, config: TrainConfig) -> dict[str, np.ndarray]:
-    """HU, points in crop voxels and calcium mask of one crop -> network input, targets and masks."""
+def crop_sample(
+    hu: np.ndarray, points: np.ndarray, calc: np.ndarray, config: TrainConfig, *, calc_labelled: bool = True
+) -> dict[str, np.ndarray]:
+    """HU, points in crop voxels (NaN: no label) and calcium mask of one crop -> network input, targets and masks."""
     inside = np.isfinite(points).all(1)
     inside[inside] = ((points[inside] > -0.5) & (points[inside] < config.crop - 0.5)).all(1)
     half = np.where(inside[:, None], (points - 0.5) / 2, np.nan)  # half voxel h covers the voxels 2h and 2h + 1
@@ -177,7 +179,7 @@ def crop_sample(hu: np.ndarray, points: np.ndarray, calc: np.ndarray, config: Tr
         "points": half.astype(np.float32),
         "mask": inside.astype(np.float32),
         "calc": calc.astype(np.float32)[None],
-        "calc_mask": np.float32(1.0),
+        "calc_mask": np.float32(calc_labelled),
     }
 
 

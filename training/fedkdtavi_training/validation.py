@@ -63,7 +63,8 @@ def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig)
             index += 1
     predicted, truth = outputs["calc"][0] > 0, sample["calc"][0] > 0.5
     size = int(predicted.sum() + truth.sum())
-    row["calc_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if size else None
+    known = size and sample["calc_mask"]
+    row["calc_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if known else None
     return row
 
 

@@ -118,6 +118,16 @@ class SiteCase:
 
         return read_volume(self.path / CT, progress=progress or SILENT)
 
+    def read_grid(self) -> Grid:
+        """The CT's grid, from its header alone. Raises InputError when it is missing or cannot be read."""
+        import nibabel
+
+        try:
+            image = nibabel.load(self.path / CT)
+        except (OSError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
+            raise InputError(f"{self.path / CT}: cannot be read as NIfTI; export the case again.") from error
+        return Grid(tuple(int(n) for n in image.shape[:3]), np.array(image.affine, float))
+
     def read_landmarks(self) -> dict[str, Landmark]:
         """All landmarks of the schema with the statuses of ``labels.json``; without a record: no position.
 

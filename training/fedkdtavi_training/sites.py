@@ -1,0 +1,272 @@
+"""A site dataset as training samples: one crop a case around a centre that no truth went into, labels where there are.
+
+What nobody has confirmed or corrected is no label: its point is NaN, its calcium mask is None. Answer keys of phantoms
+lie outside the site's folder and are not known here. Crops are kept in the format of :mod:`.cache`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fedkdtavi_core import coarse, fine, geometry, schema
+from fedkdtavi_core.annotation import Status
+from fedkdtavi_core.bundle import Bundle
+from fedkdtavi_core.errors import InputError, UsageError
+from fedkdtavi_core.labels.annotated import mask_digest
+from fedkdtavi_core.labels.record import volume_digest
+from fedkdtavi_core.labels.segmentation import bounding_box
+from fedkdtavi_core.site.dataset import CaseLabels, Site, SiteCase, open_case, open_site
+from fedkdtavi_core.volume import Grid, Volume
+
+from . import cache
+
+LEARNED = tuple(row.id for row in schema.LABELS if row.head)
+_PLACES = 3  # decimals of a mm that a digest tells apart
+
+
+class Centre(Protocol):
+    """Where a case is cropped: from the CT or from predictions, never from truth."""
+
+    name: str  # enters the cache: crops around other centres are other crops
+
+    def __call__(self, case: SiteCase, volume: Volume) -> np.ndarray | None:
+        """(3,) RAS mm, or None when there is no root to be seen."""
+
+
+class CoarseCentre:
+    """The root's centre as the coarse network of a bundle sees it."""
+
+    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+        self.bundle, self.device, self.name = bundle, device, f"coarse {bundle.digest}"
+
+    def __call__(self, case: SiteCase, volume: Volume) -> np.ndarray | None:
+        seen = coarse.examine(volume, self.bundle, self.device)
+        return seen.center_ras if seen.reason is None else None
+
+
+class PredictedCentre:
+    """The root's centre from hinge points that are still predictions; None where a person has set one of them."""
+
+    name = "predicted landmarks"
+
+    def __call__(self, case: SiteCase, volume: Volume) -> np.ndarray | None:
+        landmarks = case.read_landmarks()
+        hinges = {i: landmarks[i] for i in schema.HINGE_IDS}
+        if any(one.position is None or one.status is not Status.PREDICTED for one in hinges.values()):
+            return None
+        return fine.root_center({i: one.position for i, one in landmarks.items() if one.status is Status.PREDICTED})
+
+
+@dataclass(frozen=True)
+class SiteSample:
+    """One case to learn from.
+
+    Attributes:
+        site, case: ids.
+        grid: of the crop; axes R, A, S, isotropic.
+        hu: int16 (i, j, k) on ``grid``; -1024 outside the CT.
+        points: (7, 3) RAS mm in schema order, NaN where there is no truth.
+        calc: uint8 on ``grid``, or None where there is no truth.
+        truth: label id -> is it ground truth? For every label that is learned.
+        digest: of the CT and of all truth of the case.
+    """
+
+    site: str
+    case: str
+    grid: Grid
+    hu: np.ndarray
+    points: np.ndarray
+    calc: np.ndarray | None
+    truth: dict[str, bool]
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """A sample as :func:`.cache.save` takes it."""
+
+    grid: Grid
+    hu: np.ndarray
+    points: dict[str, np.ndarray]
+    calc: np.ndarray
+    heart: np.ndarray
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class SiteDataset:
+    """The cases of one site as :class:`SiteSample`; cases that cannot be used are named in ``skipped`` and left out.
+
+    >>> samples = list(SiteDataset(Path("site-1"), CoarseCentre(bundle)))
+
+    Args:
+        folder: of the site.
+        centre: where each case is cropped.
+        size: voxels along a crop's side; larger than the network's crop, so that training can shift and turn it.
+        spacing: mm.
+
+    Raises:
+        UsageError: the folder is no site.
+        InputError: its ``site.json`` is broken.
+    """
+
+    def __init__(self, folder: Path, centre: Centre, *, size: int = 96, spacing: float = 1.25) -> None:
+        self.site: Site = open_site(Path(folder))
+        self.centre, self.size, self.spacing = centre, size, spacing
+        self.skipped: dict[str, str] = dict(self.site.unreadable)
+        self._usable = self._without_twins()
+
+    def __len__(self) -> int:
+        """Number of cases whose labels can be read and whose CT no other case has; some may still be skipped."""
+        return len(self._usable)
+
+    def __iter__(self) -> Iterator[SiteSample]:
+        for case in self._usable:
+            sample = self._guarded(case, self._sample)
+            if sample is not None:
+                yield sample
+
+    def digest(self) -> str:
+        """SHA-256 over the CTs and all truth that can be learned from: who changes neither, changes no training."""
+        digests = {case.id: self._guarded(case, _digest) for case in self._usable}
+        text = json.dumps({i: found for i, found in sorted(digests.items()) if found is not None})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def write_cache(self, folder: Path, report: Callable[[int, int], None] = lambda done, todo: None) -> list[Path]:
+        """One crop a case into ``folder``, for :mod:`.data`; only what changed since the last time is cropped anew.
+
+        Crops of cases that are gone, or skipped now, are removed.
+
+        Raises:
+            UsageError: the folder holds another cache.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        label, description = folder / "cache.json", {"kind": "crop", "site": self.site.info.id}
+        if label.exists() and json.loads(label.read_text(encoding="utf-8")) != description:
+            raise UsageError(f"{folder}: holds another cache; give an empty folder.")
+        label.write_text(json.dumps(description) + "\n", encoding="utf-8")
+        written = []
+        for done, case in enumerate(self._usable, 1):
+            path = self._guarded(case, lambda case: self._cached(folder, case))
+            written += [path] if path is not None else []
+            report(done, len(self._usable))
+        for path in set(folder.glob("case_*.npz")) - set(written):
+            path.unlink()
+        return written
+
+    def _cached(self, folder: Path, case: SiteCase) -> Path:
+        path = folder / f"case_{case.id}.npz"
+        wanted = f"{_digest(case)} {self.size} {self.spacing:g} {self.centre.name}"
+        if not (path.exists() and _made_of(path) == wanted):
+            cache.save(path, _crop(self._sample(case), {"made_of": wanted, "synthetic": self.site.info.synthetic}))
+        return path
+
+    def _sample(self, case: SiteCase) -> SiteSample:
+        volume = case.read_volume()
+        if volume_digest(volume) != case.record.ct_sha256:
+            raise InputError(f"{case.path}: its CT is not the one that its labels were made on; it is skipped.")
+        labels = case.read_labels(volume.grid)
+        centre = self.centre(case, volume)
+        if centre is None:
+            raise InputError(f"{case.path}: no aortic root was found in its CT; it is skipped.")
+        grid = geometry.crop_grid(centre, self.size, self.spacing)
+        points = np.full((len(schema.LANDMARK_IDS), 3), np.nan)
+        for row, label_id in enumerate(schema.LANDMARK_IDS):
+            if label_id in labels.truth:
+                points[row] = labels.landmarks[label_id].position
+        calc = _on_crop(labels.mask, volume.affine, centre, grid) if "calcification" in labels.truth else None
+        return SiteSample(
+            self.site.info.id, case.id, grid, np.rint(geometry.resample(volume, grid)).astype(np.int16), points, calc,
+            {label_id: label_id in labels.truth for label_id in LEARNED}, _content(case, labels),
+        )  # fmt: skip
+
+    def _guarded(self, case: SiteCase, work: Callable[[SiteCase], Any]) -> Any:
+        """``work`` on the case as it is now; None for a case that cannot be used, which is then named."""
+        try:
+            result = work(open_case(case.path))
+        except InputError as error:
+            self.skipped[case.id] = str(error)
+            return None
+        self.skipped.pop(case.id, None)
+        return result
+
+    def _without_twins(self) -> list[SiteCase]:
+        seen: dict[str, str] = {}
+        kept = []
+        for case in self.site.cases:
+            twin = seen.setdefault(case.record.ct_sha256, case.id)
+            if twin != case.id:
+                self.skipped[case.id] = f"{case.path}: has the same CT as {twin}; it is skipped."
+            else:
+                kept.append(case)
+        return kept
+
+
+def check_distinct(sites: Sequence[Site]) -> None:
+    """Refuse sites that share a name, a case id or a CT: what is learned at one must not be tested at another.
+
+    Raises:
+        InputError: they do.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for number, site in enumerate(sites):
+        ids = [("the name", site.info.id)]
+        ids += [(kind, value) for c in site.cases for kind, value in (("a case", c.id), ("a CT", c.record.ct_sha256))]
+        for kind, value in ids:
+            other = seen.setdefault((kind, value), str(number))
+            if other != str(number):
+                where = sites[int(other)].folder
+                raise InputError(f"{site.folder}: has {kind} in common with {where} ({value[:16]}); leave one out.")
+
+
+def _on_crop(mask: np.ndarray, affine: np.ndarray, centre: np.ndarray, grid: Grid) -> np.ndarray:
+    """uint8 on ``grid``: voxels of which at least half belongs to the mask, told by 27 places in each.
+
+    Interpolating a mask would shrink deposits of one thick slice, and a single place misses thin ones.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return np.zeros(grid.shape, np.uint8)
+    shifted = affine.copy()
+    shifted[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    size = grid.shape[0]
+    dense = geometry.crop_grid(centre, 3 * size, float(grid.spacing[0]) / 3)
+    inside = geometry.resample_labels((mask[box] != 0).astype(np.uint8), shifted, dense)
+    count = inside.reshape(size, 3, size, 3, size, 3).sum(axis=(1, 3, 5))
+    return (count >= 14).astype(np.uint8)
+
+
+def _digest(case: SiteCase) -> str:
+    return _content(case, case.read_labels(case.read_grid()))
+
+
+def _content(case: SiteCase, labels: CaseLabels) -> str:
+    """SHA-256 of what a case can teach: its CT, and the places of its truth; not who said so, nor when."""
+    truth: dict[str, Any] = {}
+    for label_id in labels.truth:
+        if label_id in labels.landmarks:
+            truth[label_id] = [round(float(x), _PLACES) + 0.0 for x in labels.landmarks[label_id].position]
+        elif label_id == "calcification":
+            truth[label_id] = mask_digest(labels.mask)
+    return hashlib.sha256(json.dumps([case.record.ct_sha256, truth]).encode()).hexdigest()
+
+
+def _crop(sample: SiteSample, info: Mapping[str, Any]) -> _Crop:
+    points = {i: p for i, p in zip(schema.LANDMARK_IDS, sample.points, strict=True) if np.isfinite(p).all()}
+    nothing = np.zeros(sample.grid.shape, np.uint8)
+    labelled = sample.calc is not None
+    told = {"site": sample.site, "case": sample.case, "truth": sample.truth, "calc_labelled": labelled}
+    return _Crop(sample.grid, sample.hu, points, sample.calc if labelled else nothing, nothing, {**told, **info})
+
+
+def _made_of(path: Path) -> str | None:
+    try:
+        return cache.load(path).info.get("made_of")
+    except InputError:  # cut off or of another version: it is written again
+        return None

@@ -140,6 +140,20 @@ def test_broken_positions_are_refused(tmp_path, position):
         markups.read_landmarks(path)
 
 
+@pytest.mark.parametrize("word", ["done", "Confirmed", "", None, 3, ["predicted"]])
+def test_a_status_that_is_none_is_refused_and_names_the_point(tmp_path, word):
+    """Read as predicted, a person's correction would be lost without a word."""
+    described = json.dumps({"id": "hinge_lcc", "status": word})
+    point = {"label": "LCC", "description": described, "position": [1, 2, 3]}
+    path = write(tmp_path / "a.mrk.json", point)
+    with pytest.raises(InputError, match=r"a\.mrk\.json: the status .* of the point 'LCC' is not known; .*confirmed"):
+        markups.read_landmarks(path)
+    markups.write_contour(path, np.eye(3))
+    path.write_text(path.read_text().replace('\\"predicted\\"', json.dumps(json.dumps(word))[1:-1]))
+    with pytest.raises(InputError, match=r"the status .* of the point 'Annulus-1'"):
+        markups.read_contour(path)
+
+
 def test_two_points_for_one_landmark_are_refused(tmp_path):
     path = write(
         tmp_path / "a.mrk.json", {"label": "RCC", "position": [1, 2, 3]}, {"label": "RCC", "position": [1, 2, 4]}

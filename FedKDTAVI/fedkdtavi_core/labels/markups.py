@@ -89,7 +89,7 @@ def read_landmarks(path: Path) -> LandmarkFile:
     A point without id that a person made in Slicer counts as corrected when its position is defined.
 
     Raises:
-        InputError: not a markups file, not in mm, a position that is no position, or two points for one landmark.
+        InputError: not a markups file, not in mm, a position or status that is none, or two points for one landmark.
     """
     path = Path(path)
     markup, flip = _markup(path, ("Fiducial",))
@@ -105,7 +105,7 @@ def collect_landmarks(path: Path, points: Iterable[Mapping[str, Any]], flip: np.
         flip: (3,) factors that turn their coordinates into RAS.
 
     Raises:
-        InputError: a position that is no position, two points for one landmark, or none for any.
+        InputError: a position that is no position, a status that is none, two points for one landmark, or none for any.
     """
     found: dict[str, tuple[Landmark, bool]] = {}
     notes: list[str] = []
@@ -154,7 +154,7 @@ def read_contour(path: Path) -> tuple[np.ndarray, Status]:
     for point in _points(path, markup):
         described = description_of(point)
         if "status" in described:
-            status = _status(described, Status.PREDICTED)
+            status = _status(path, str(point.get("label") or ""), described, Status.PREDICTED)
         position = _position(path, point, flip)
         if position is not None:
             positions.append(position)
@@ -268,7 +268,7 @@ def _landmark(
 ) -> Landmark:
     position = _position(path, point, flip)
     by_hand = Status.CORRECTED if position is not None and "status" not in described else Status.PREDICTED
-    status = _status(described, by_hand)
+    status = _status(path, label.name, described, by_hand)
     if point.get("positionStatus") == "missing":
         status = Status.ABSENT
     elif status is Status.ABSENT and position is not None:
@@ -280,11 +280,17 @@ def _landmark(
     return Landmark(label.id, position, float(confidence) if number else None, None, status)
 
 
-def _status(described: dict[str, Any], otherwise: Status) -> Status:
+def _status(path: Path, name: str, described: dict[str, Any], otherwise: Status) -> Status:
+    """The status written there, or ``otherwise`` where none is; a word that is none could hide a person's review."""
+    if "status" not in described:
+        return otherwise
     try:
         return Status(described["status"])
-    except (KeyError, ValueError):
-        return otherwise
+    except ValueError:
+        known = ", ".join(Status)
+        raise InputError(
+            f"{path}: the status {described['status']!r} of the point '{name}' is not known; write one of {known}."
+        ) from None
 
 
 def _position(path: Path, point: Mapping[str, Any], flip: np.ndarray) -> np.ndarray | None:

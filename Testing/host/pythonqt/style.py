@@ -12,6 +12,8 @@ from .standin import StandIn
 
 MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools)
 _get = QObject.__getattribute__
+# Properties behind virtual methods: PySide looks for an override under that name, and would find the property again.
+_VIRTUAL = ("sizeHint", "minimumSizeHint")
 
 
 def applyStyle() -> None:
@@ -48,6 +50,8 @@ def _propertiesAsAttributes(cls: type) -> None:
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         known = meta.property(index)
+        if known.name() in _VIRTUAL:
+            continue
         setattr(cls, known.name(), _attribute(known.name(), known.isWritable()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6 import QtCore, QtGui, QtWidgets
-from PySide6.QtCore import Property, Qt
+from PySide6.QtCore import Property
 
 from .standin import StandIn, declare, storedProperty
 
@@ -86,14 +86,14 @@ class ctkPathLineEdit(QtWidgets.QWidget, StandIn):
         self.currentPath = path
 
 
-class ctkDirectoryButton(QtWidgets.QPushButton, StandIn):
-    """A button that shows a folder."""
+class ctkDirectoryButton(QtWidgets.QWidget, StandIn):
+    """Shows a folder."""
 
     locals().update(declare("ctkDirectoryButton"))
     directory = storedProperty("directory", "QString", str(Path.cwd()), "directoryChanged", "_showText")
 
     def _showText(self) -> None:
-        self.setText(self.directory)
+        self.text = self.directory
 
 
 class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, StandIn):
@@ -120,9 +120,7 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, StandIn):
 
 
 class _Number(QtWidgets.QWidget, StandIn):
-    """A number with its box, and a slider where there is one."""
-
-    _orientation = Qt.Horizontal
+    """A number in a box; of a slider nothing else is needed."""
 
     def __init__(self, *arguments) -> None:
         super().__init__(next((one for one in arguments if isinstance(one, QtWidgets.QWidget)), None))
@@ -133,28 +131,26 @@ class _Number(QtWidgets.QWidget, StandIn):
         row.addWidget(self._box)
         self._box.valueChanged.connect(self.valueChanged)
 
-    value = Property(float, lambda one: one._box.value, lambda one, number: one._box.setValue(number))
-    minimum = Property(float, lambda one: one._box.minimum, lambda one, number: one._box.setMinimum(number))
-    maximum = Property(float, lambda one: one._box.maximum, lambda one, number: one._box.setMaximum(number))
-    singleStep = Property(float, lambda one: one._box.singleStep, lambda one, step: one._box.setSingleStep(step))
-    decimals = Property(int, lambda one: one._box.decimals, lambda one, count: one._box.setDecimals(count))
-    suffix = Property(str, lambda one: one._box.suffix, lambda one, text: one._box.setSuffix(text))
-    prefix = Property(str, lambda one: one._box.prefix, lambda one, text: one._box.setPrefix(text))
+
+def _ofBox(kind: type, name: str) -> Property:
+    """A property that is the box's own."""
+    return Property(kind, lambda one: getattr(one._box, name), lambda one, value: setattr(one._box, name, value))
+
+
+_BOX = {name: _ofBox(float, name) for name in ("value", "minimum", "maximum", "singleStep")}
+_BOX |= {"decimals": _ofBox(int, "decimals")} | {name: _ofBox(str, name) for name in ("prefix", "suffix")}
 
 
 class ctkSliderWidget(_Number):
-    """Of the slider only the number."""
+    """A number with its slider."""
 
-    locals().update(declare("ctkSliderWidget"))
-    pageStep = storedProperty("pageStep", "double", 10.0)
-    tracking = storedProperty("tracking", "bool", True)
-    spinBoxVisible = storedProperty("spinBoxVisible", "bool", True)
+    locals().update(declare("ctkSliderWidget") | _BOX)
 
 
 class ctkDoubleSpinBox(_Number):
     """A number in a box."""
 
-    locals().update(declare("ctkDoubleSpinBox"))
+    locals().update(declare("ctkDoubleSpinBox") | _BOX)
 
 
 WRITTEN = {

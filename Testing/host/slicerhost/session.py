@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from contextlib import contextmanager
 
 import slicer
 import vtk
@@ -84,9 +85,8 @@ def _add_modules(scene, applicationLogic) -> None:
         if cls is None:
             continue
         logic = cls()
-        if hasattr(logic, "SetModuleShareDirectory"):
-            logic.SetModuleShareDirectory("")  # the wheel ships no module's files
-        logic.SetMRMLScene(scene)
+        with _quiet():
+            logic.SetMRMLScene(scene)
         logic.SetMRMLApplicationLogic(applicationLogic)
         applicationLogic.SetModuleLogic(name, logic)
         setattr(slicer.modules, name.lower(), Module(name, logic))
@@ -94,6 +94,17 @@ def _add_modules(scene, applicationLogic) -> None:
     colors = applicationLogic.GetColorLogic()
     applicationLogic.SetModuleLogic("Colors", colors)
     slicer.modules.colors = Module("Colors", colors)
+
+
+@contextmanager
+def _quiet():
+    """VTK says nothing: the wheel lacks the files of the modules (terminologies), which Slicer would load here."""
+    before = vtk.vtkObject.GetGlobalWarningDisplay()
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        vtk.vtkObject.SetGlobalWarningDisplay(before)
 
 
 @vtk.calldata_type(vtk.VTK_OBJECT)

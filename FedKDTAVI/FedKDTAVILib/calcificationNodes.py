@@ -86,14 +86,17 @@ def readMask(segmentationNode: Any, volumeNode: Any) -> np.ndarray:
         )
     grid = worldGrid(volumeNode)
     world = worldFromNode(segmentationNode)
-    image = slicer.vtkOrientedImageData()
-    slicer.vtkSlicerSegmentationsModuleLogic.GetSegmentBinaryLabelmapRepresentation(
-        segmentationNode, segmentId, image, False
-    )
-    scalars = image.GetPointData().GetScalars()
+    segmentation = segmentationNode.GetSegmentation()
+    kind = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    if not segmentation.ContainsRepresentation(kind) and not segmentation.CreateRepresentation(kind):
+        return np.zeros(grid.shape, np.uint8)  # nothing has been painted
+    image = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentId)
+    scalars = None if image is None else image.GetPointData().GetScalars()
     if scalars is None or 0 in image.GetDimensions():
         return np.zeros(grid.shape, np.uint8)
-    array = vtk.util.numpy_support.vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).T != 0
+    # Segments may share a labelmap: only this one's value counts.
+    value = segmentation.GetSegment(segmentId).GetLabelValue()
+    array = value == vtk.util.numpy_support.vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).T
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     start = np.eye(4)  # the array begins at the extent's first voxel, the matrix at voxel 0

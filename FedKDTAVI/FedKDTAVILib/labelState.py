@@ -38,13 +38,16 @@ class Voxels:
     @staticmethod
     def of(mask: np.ndarray, start: tuple[int, int, int] = (0, 0, 0)) -> Voxels:
         """The voxels set in ``mask`` (i, j, k), whose first voxel lies at ``start`` on the CT's grid."""
-        mask = np.asarray(mask) != 0
-        box = []
-        for axis in range(3):
-            used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-            if not len(used):
+        mask = np.asarray(mask)
+        mask = mask.view(bool) if mask.dtype.itemsize == 1 else mask != 0
+        box = [slice(0, size) for size in mask.shape]
+        # Slice by slice along memory: a CT's mask is large and mostly empty, and this is done at every step.
+        for axis in np.argsort(np.abs(mask.strides))[::-1]:
+            slices = np.moveaxis(mask[tuple(box)], axis, 0)
+            used = [number for number in range(len(slices)) if slices[number].any()]
+            if not used:
                 return Voxels()
-            box.append(slice(int(used[0]), int(used[-1]) + 1))
+            box[axis] = slice(used[0], used[-1] + 1)
         inner = np.ascontiguousarray(mask[tuple(box)])
         place = tuple(int(first) + part.start for first, part in zip(start, box, strict=True))
         return Voxels(place, inner.shape, zlib.compress(np.packbits(inner).tobytes(), 1))

@@ -17,9 +17,9 @@ class Observers:
     def __init__(self) -> None:
         self._tags: list[tuple[Any, int]] = []
 
-    def add(self, target: Any, event: int, callback: Callable[..., None]) -> None:
-        """Call ``callback(caller, event)`` at every ``event`` of ``target``."""
-        self._tags.append((target, target.AddObserver(event, callback)))
+    def add(self, target: Any, event: int, callback: Callable[..., None], priority: float = 0.0) -> None:
+        """Call ``callback(caller, event)`` at every ``event`` of ``target``; a higher ``priority`` is called first."""
+        self._tags.append((target, target.AddObserver(event, callback, priority)))
 
     def removeAll(self) -> None:
         """Remove all of them; can be called again."""

@@ -24,7 +24,7 @@ from .pointTracker import PointTracker
 from .reviewNodes import CALCIFICATION, CONTOUR, ReviewNodes
 from .reviewQueue import ReviewQueue
 from .undoStack import Step, UndoStack
-from .volumes import volumeFromNode
+from .volumeCache import VolumeCache
 
 
 class ReviewSession:
@@ -40,6 +40,7 @@ class ReviewSession:
         reviewer: pseudonym that the records of decisions carry; None when none is set.
         onChange: is called after every change of a label and of the label that is looked at.
         onEnd: is called once, when the session is over, for whatever reason.
+        cache: holds the CT; share it with the live measurements.
 
     Raises:
         InputError: a node is gone, a point is there twice, or a non-linear transform stands above one.
@@ -52,11 +53,13 @@ class ReviewSession:
         reviewer: str | None = None,
         onChange: Callable[[], None] | None = None,
         onEnd: Callable[[], None] | None = None,
+        cache: VolumeCache | None = None,
     ) -> None:
         self.case = case
         self.reviewer = reviewer
         self.onChange = onChange
         self.onEnd = onEnd
+        self._cache = cache or VolumeCache()
         self._nodes = ReviewNodes(case)
         kept = case.state.read().get("review") or {}
         self.queue = ReviewQueue(self._nodes.annotation(), self._nodes.predictions(), kept.get("order"))
@@ -245,7 +248,7 @@ class ReviewSession:
             plane = annulus_plane(points)
         except NotMeasurable:
             return step
-        found = annulus_contour(volumeFromNode(self.case.volume), plane)
+        found = annulus_contour(self._cache.volume(self.case.volume), plane)
         if found.points is None and CONTOUR not in self.queue.order:
             return step
         record = {"reason": found.reason, "warning": found.warning}

@@ -1,0 +1,121 @@
+"""How fast the module's measurements follow a drag, on real Slicer nodes (limit: 50 ms at the 95th percentile).
+
+    python Testing/benchmarks/bench_module.py [--ct FILE] [--steps 60]
+
+The CT (default: the sample CT) is loaded as Slicer loads it and annotated with the shipped bundle. Then every landmark
+and one point of the contour is dragged along a circle of 3 mm in steps, as Slicer's markups widget moves them; a step
+lasts from setting the point to the new table being handed over. Needs the extra ``slicer``; no window.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import common
+import numpy as np
+
+sys.path.insert(0, str(common.REPOSITORY / "Testing" / "host"))
+RADIUS_MM = 3.0
+LIMIT_MS = 50.0
+
+
+def annotated_case(ct: Path):
+    """The case's nodes, with what the shipped bundle finds."""
+    from slicerhost import start
+
+    scene = start()
+    import slicer
+
+    from fedkdtavi_core.bundle import resolver, verify
+    from fedkdtavi_core.pipeline import annotate
+    from FedKDTAVILib.caseNodes import CaseNodes
+    from FedKDTAVILib.volumes import volumeFromNode
+
+    volume_node = slicer.util.loadVolume(str(ct))
+    parameter_node = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "FedKDTAVI")
+    parameter_node.SetNodeReferenceID("inputVolume", volume_node.GetID())
+    case = CaseNodes.find(parameter_node)
+    folder = common.REPOSITORY / "Resources" / "Models" / "fedkdtavi"
+    bundle = verify(folder) if folder.is_dir() else resolver.resolve(None)
+    case.showAnnotation(annotate(volumeFromNode(volume_node), bundle, device="cpu"))
+    return case
+
+
+def drag(node, index: int, steps: int, tables: list) -> tuple[list[float], float]:
+    """Milliseconds of every step that was measured, and of the drag's end."""
+    start = np.array(node.GetNthControlPointPositionWorld(index))
+    node.SetAttribute("Markups.MovingMarkupIndex", str(index))
+    node.InvokeCustomModifiedEvent(node.PointStartInteractionEvent)
+    taken = []
+    for angle in np.linspace(0, 2 * np.pi, steps, endpoint=False):
+        before, began = len(tables), time.perf_counter()
+        offset = RADIUS_MM * np.array([np.cos(angle) - 1, np.sin(angle), np.sin(2 * angle) / 2])
+        node.SetNthControlPointPositionWorld(index, *(start + offset))
+        taken.append(1000 * (time.perf_counter() - began))
+        if len(tables) != before + 1:
+            raise SystemExit("a step of the drag was not measured")
+    began = time.perf_counter()
+    node.InvokeCustomModifiedEvent(node.PointEndInteractionEvent)
+    node.SetAttribute("Markups.MovingMarkupIndex", "")
+    return taken, 1000 * (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Run it, print median and 95th percentile, write results/bench_module.csv."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ct", type=Path, help="default: the sample CT")
+    parser.add_argument("--steps", type=int, default=60, help="steps of each drag")
+    arguments = parser.parse_args()
+    ct = arguments.ct or sorted((common.REPOSITORY / "Resources" / "SampleData").glob("*.nii.gz"))[0]
+    case = annotated_case(ct)
+
+    from fedkdtavi_core import schema
+    from FedKDTAVILib.liveMeasurements import LiveMeasurements
+    from FedKDTAVILib.reviewSession import ReviewSession
+    from FedKDTAVILib.volumeCache import VolumeCache
+
+    tables: list = []
+    cache = VolumeCache()
+    session = ReviewSession(case, cache=cache)
+    live = LiveMeasurements(case, cache, tables.append)
+    session.onChange = live.refresh
+    live.refresh()
+    rows = []
+
+    def record(part: str, times: list[float]) -> None:
+        median, p95 = np.percentile(times, [50, 95])
+        rows.append({"part": part, "median_ms": f"{median:.1f}", "p95_ms": f"{p95:.1f}", "n": str(len(times))})
+        print(f"{part:38s} median {median:6.1f} ms   P95 {p95:6.1f} ms   n {len(times)}", flush=True)
+
+    steps: list[float] = []
+    ends: list[float] = []
+    for index, label in enumerate(schema.LANDMARKS):
+        taken, end = drag(case.landmarks, index, arguments.steps, tables)
+        record(f"drag {label.name}", taken)
+        steps += taken
+        ends.append(end)
+    taken, end = drag(case.contour, 0, arguments.steps, tables)
+    record("drag a point of the contour", taken)
+    record("drag to measurement, all", steps + taken)
+    record("end of a drag, contour traced", [*ends, end])
+    actions = []
+    for action in (session.accept, session.undo, session.redo) * 5:
+        began = time.perf_counter()
+        action()
+        actions.append(1000 * (time.perf_counter() - began))
+    record("accept, undo, redo, measured anew", actions)
+    shape = " x ".join(str(n) for n in case.volume.GetImageData().GetDimensions())
+    load = f"load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"CT of {shape} voxels; {load}; limit {LIMIT_MS:.0f} ms for a step")
+    if arguments.ct is None:
+        print("written:", common.write("bench_module.csv", rows, f"sample CT of {shape} voxels; {load}"))
+    live.end()
+    session.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -92,6 +92,8 @@ class ChildProcess:
         self._before = None
         self._feed: MessageFeed | None = None
         self._onFinished: Callable[[Ended], None] | None = None
+        self._killTimer = self._timer(self._kill)
+        self._notStartedTimer = self._timer(lambda: self._end(None, started=False))
 
     def start(
         self, arguments: Sequence[str], onMessage: Callable[[Message], None], onFinished: Callable[[Ended], None]
@@ -126,17 +128,23 @@ class ChildProcess:
         """See :class:`Process`."""
         if not self.isRunning():
             return
-        process = self._process
-        process.closeWriteChannel()
-        self._qt.QTimer.singleShot(KILL_AFTER_MS, lambda: self._kill(process))
+        self._process.closeWriteChannel()
+        if not self._killTimer.isActive():
+            self._killTimer.start(KILL_AFTER_MS)
 
     def isRunning(self) -> bool:
         """See :class:`Process`."""
         return self._onFinished is not None
 
-    def _kill(self, process) -> None:
-        if process is self._process and self.isRunning():
-            process.kill()
+    def _timer(self, call: Callable[[], None]):
+        timer = self._qt.QTimer()
+        timer.setSingleShot(True)
+        timer.connect("timeout()", call)
+        return timer
+
+    def _kill(self) -> None:
+        if self.isRunning():
+            self._process.kill()
 
     def _readOutput(self) -> None:
         self._feed.output(_bytes(self._process.readAllStandardOutput()))
@@ -151,11 +159,12 @@ class ChildProcess:
     def _failed(self, error: int) -> None:
         # All other errors are followed by "finished".
         if error == self._qt.QProcess.FailedToStart:
-            self._qt.QTimer.singleShot(0, lambda: self._end(None, started=False))
+            self._notStartedTimer.start(0)
 
     def _end(self, exitCode: int | None, *, started: bool) -> None:
         if self._onFinished is None:
             return
+        self._killTimer.stop()
         self._readOutput()
         self._readError()
         self._feed.close()

@@ -231,6 +231,14 @@ def test_the_ct_is_not_touched_and_the_file_is_a_png(volume, tmp_path: Path) -> 
     assert np.array_equal(before, volume.array)
 
 
+def test_what_the_bars_mean_is_large_enough_to_read(pages) -> None:
+    import matplotlib.text
+
+    shown = pages("full")[1].figure.findobj(matplotlib.text.Text)
+    (label,) = (text for text in shown if text.get_text().startswith("P(error < 5 mm)"))
+    assert label.get_fontsize() >= style.SMALL
+
+
 def test_a_point_is_drawn_where_it_lies() -> None:
     across = view.across(NORMAL, CENTER, 60)
     assert np.allclose(across.project(CENTER + 5 * NORMAL), 0)

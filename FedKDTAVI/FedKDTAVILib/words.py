@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -46,6 +47,11 @@ def rowTip(row: Mapping[str, Any]) -> str:
     """All that is to be known of a measurement: definition, normal range, warning, why there is none."""
     parts = (row["definition"], row["normal"] and _("Normal: {range}").format(range=row["normal"]), row["warning"])
     return "\n".join(part for part in (*parts, row["reason"]) if part)
+
+
+def shortNormal(row: Mapping[str, Any]) -> str:
+    """The normal range without population and source, which stand in the tooltip."""
+    return re.sub(r"\s*\([^()]*\)", "", row["normal"]).strip()
 
 
 def warningsText(warnings: Iterable[str]) -> str:

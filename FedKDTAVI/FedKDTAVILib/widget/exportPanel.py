@@ -14,7 +14,7 @@ from ..siteCase import CaseSummary, exportCase, siteCases
 from ..siteWalk import casePath, decisions, nextCase, reviewedText, unsaved
 from . import dialogs
 from .panel import Panel
-from .tables import fillTable
+from .tables import fillTable, setColumns
 
 FILES_FOLDER = "fedkdtavi-labels"
 
@@ -26,6 +26,7 @@ class ExportPanel(Panel):
         self._cases: list[CaseSummary] = []
         self._saved = None
         self._said = ""
+        setColumns(self.ui.caseTable, stretch=(0,))
         self.ui.siteFolder.connect("currentPathChanged(QString)", self.onSiteFolder)
         self.ui.exportCaseButton.connect("clicked(bool)", self.onExportCase)
         self.ui.exportFilesButton.connect("clicked(bool)", self.onExportFiles)

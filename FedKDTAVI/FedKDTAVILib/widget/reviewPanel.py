@@ -10,7 +10,7 @@ from ..reviewViews import ReviewViews
 from ..words import confidenceText, statusText
 from .panel import Panel
 from .shortcuts import keyOf
-from .tables import fillTable
+from .tables import fillTable, setColumns
 
 
 class ReviewPanel(Panel):
@@ -20,6 +20,7 @@ class ReviewPanel(Panel):
         self.views = ReviewViews(slicer.mrmlScene)
         self._entered = False
         self._filling = False
+        setColumns(self.ui.reviewTable, stretch=(3,))
         self._act("previousButton", lambda session: session.previous())
         self._act("nextButton", lambda session: session.next())
         self._act("acceptButton", lambda session: session.accept())

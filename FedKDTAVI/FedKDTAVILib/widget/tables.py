@@ -7,6 +7,14 @@ from collections.abc import Sequence
 import qt
 
 
+def setColumns(table, stretch: Sequence[int]) -> None:
+    """Columns ``stretch`` share what the others, which are as wide as their texts, leave."""
+    header = table.horizontalHeader()
+    for column in range(table.columnCount):
+        mode = qt.QHeaderView.Stretch if column in stretch else qt.QHeaderView.ResizeToContents
+        header.setSectionResizeMode(column, mode)
+
+
 def fillTable(
     table, rows: Sequence[Sequence[str]], tips: Sequence[str] = (), bold: Sequence[bool] = (), wrap: bool = True
 ) -> None:

@@ -10,6 +10,7 @@ from .bundlePanel import BundlePanel
 from .exportPanel import ExportPanel
 from .inputPanel import InputPanel
 from .installPanel import InstallPanel
+from .measurePanel import MeasurePanel
 from .noticePanel import NoticePanel
 from .reviewPanel import ReviewPanel
 from .runPanel import RunPanel
@@ -26,6 +27,7 @@ PANELS = (
     RunPanel,
     ReviewPanel,
     SegmentPanel,
+    MeasurePanel,
     ExportPanel,
     SettingsPanel,
 )

@@ -233,7 +233,11 @@ def onto_grid(mask: np.ndarray, source: Grid, grid: Grid) -> tuple[np.ndarray, s
     moved = to_grid[:3, :3] @ corners + to_grid[:3, 3:] - (corners + offset[:, None])
     if np.abs(moved).max() > _SAME_GRID_VOXELS:
         resampled = geometry.resample_labels(mask.astype(np.uint8), source.affine, grid)
-        return resampled.astype(np.uint8), "lies on another grid than the CT and was resampled onto it."
+        told = "lies on another grid than the CT and was resampled onto it."
+        outside = int(np.count_nonzero(~grid.contains(source.to_ras(np.argwhere(mask)))))
+        if outside:
+            told = f"{told[:-1]}; {outside} voxels of the segment lie outside the CT and were left out."
+        return resampled.astype(np.uint8), told
     result = np.zeros(grid.shape, np.uint8)
     start = np.maximum(offset, 0)
     stop = np.minimum(offset + source.shape, grid.shape)

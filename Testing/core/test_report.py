@@ -239,6 +239,32 @@ def test_what_the_bars_mean_is_large_enough_to_read(pages) -> None:
     assert label.get_fontsize() >= style.SMALL
 
 
+@pytest.mark.parametrize(
+    ("lumen", "contrasted", "words"),
+    [(400.0, True, "W 800 / L 300"), (600.0, True, "W 1200 / L 450"), (200.0, True, "W 400 / L 150"),
+     (45.0, False, "W 350 / L 40"), (None, False, "W 800 / L 300"), (3000.0, True, "W 1600 / L 600")],
+)  # fmt: skip
+def test_the_window_follows_the_blood(lumen, contrasted, words) -> None:
+    window = style.window(style.ANGIO, lumen, contrasted)
+    assert str(window) == words
+    assert bool(window.why) == (lumen is not None)
+
+
+@pytest.mark.parametrize(("blood", "words"), [(45, "no contrast"), (220, "lumen 220 HU"), (700, "lumen 70")])
+def test_blood_is_neither_black_nor_white_and_the_window_is_told(volume, blood: int, words: str) -> None:
+    other = Volume(np.where(volume.array > 200, blood, volume.array * 0).astype(np.int16), volume.affine, volume.info)
+    annotation = full(other)
+    for label_id in schema.LANDMARK_IDS:
+        annotation.landmarks[label_id].status = Status.CONFIRMED
+    sheet = page(other, annotation)
+    axes = {axes.get_label(): axes for axes in sheet.figure.axes}
+    for label in ("annulus", "ostium_lca", "ostium_rca", "septum", "calcium"):
+        image = axes[label].images[0]
+        low, high = image.get_clim()
+        assert 0.3 < (blood - low) / (high - low) < 0.8, label
+        assert any(words in text.get_text() for text in axes[label].texts), label
+
+
 def test_a_point_is_drawn_where_it_lies() -> None:
     across = view.across(NORMAL, CENTER, 60)
     assert np.allclose(across.project(CENTER + 5 * NORMAL), 0)

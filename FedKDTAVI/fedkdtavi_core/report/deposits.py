@@ -30,7 +30,7 @@ def draw_calcium(panel: Panel, root: Root) -> None:
     # The view's third axis points to the ventricle, so heights change sign.
     view = across(root.plane.normal, root.axis, ANNULUS_WIDTH + 4)
     low, high = -SLAB[1], -SLAB[0]
-    panel.picture(view.slab(root.volume, low, high), view, style.CALCIUM)
+    panel.picture(view.slab(root.volume, low, high), view, root.window(style.CALCIUM))
     if volumes is not None and root.annotation.calcification is not None:
         _overlay(panel, view.slab_mask(root.annotation.calcification, root.volume.affine, low, high), view.extent)
     _sectors(panel, root, view, (None, None, None) if volumes is None else volumes.cusps)

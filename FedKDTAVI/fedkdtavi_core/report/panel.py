@@ -47,7 +47,7 @@ class Panel:
             y += line_height(style.TINY)
 
     def picture(self, image: np.ndarray, view: View, window: style.Window) -> None:
-        """The CT in the window's greys, with scale bar, directions and the window's name."""
+        """The CT in the window's greys, with scale bar, directions, the window's name and why it is this one."""
         low, high = window.limits
         self.half = view.width / 2
         self.axes.imshow(
@@ -155,11 +155,11 @@ class Panel:
             ha="center", va="bottom", path_effects=_halo(),
         )  # fmt: skip
         self.axes.text(
-            0.02, 0.02, str(window), transform=self.axes.transAxes, color=style.ON_DARK, fontsize=style.TINY,
-            ha="left", va="bottom", path_effects=_halo(),
+            0.02, 0.02, f"{window.why}\n{window}".strip(), transform=self.axes.transAxes, color=style.ON_DARK,
+            fontsize=style.TINY, ha="left", va="bottom", path_effects=_halo(), linespacing=1.25,
         )  # fmt: skip
         self._take(x - length / 2, y + 0.05 * scale, length / scale + 0.3, 0.34)
-        self._take(-self.half + 0.45 * scale, y, 1.0, 0.24)
+        self._take(-self.half + 0.5 * scale, y + 0.06 * scale, 1.1, 0.36)
 
 
 def _halo(size: float = style.TINY) -> list[Any]:

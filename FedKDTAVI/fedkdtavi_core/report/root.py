@@ -54,6 +54,11 @@ class Root:
             axis = plane.centre if plane.radius < 25 else plane.hinges.mean(axis=0)
         return cls(volume, annotation, measurements, points, plane, axis, middle)
 
+    def window(self, usual: style.Window) -> style.Window:
+        """The CT window in which this CT's blood is as bright as ``usual`` shows contrast."""
+        blood = self.measurements.suitability.blood
+        return style.window(usual, blood and blood.mean, blood is not None and blood.contrasted)
+
     @property
     def reason(self) -> str:
         """Why there is no annulus plane, to be put behind a colon."""
@@ -79,7 +84,7 @@ def draw_annulus(panel: Panel, root: Root) -> None:
         _axial_instead(panel, root)
         return
     view = across(root.plane.normal, root.axis, ANNULUS_WIDTH)
-    panel.picture(view.sample(root.volume), view, style.ANGIO)
+    panel.picture(view.sample(root.volume), view, root.window(style.ANGIO))
     contour = root.measurements.contour
     middle = np.zeros(2)
     if contour.size is not None:
@@ -143,7 +148,7 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
         return
     if root.plane is None:
         view = View(point, LEFT, SUPERIOR, LENGTHWISE_WIDTH)
-        panel.picture(view.sample(root.volume), view, style.ANGIO)
+        panel.picture(view.sample(root.volume), view, root.window(style.ANGIO))
         panel.mark((0, 0), landmark_color(label_id))
         panel.name((0, 0), name, landmark_color(label_id))
         panel.caption(f"Coronal plane through the ostium. No height: {root.reason}.")
@@ -181,7 +186,7 @@ def _axial_instead(panel: Panel, root: Root) -> None:
         panel.message("No landmark was found in this CT.")
         return
     view = View(root.middle, LEFT, ANTERIOR, LENGTHWISE_WIDTH)
-    panel.picture(view.sample(root.volume), view, style.ANGIO)
+    panel.picture(view.sample(root.volume), view, root.window(style.ANGIO))
     for label_id in schema.LANDMARK_IDS:
         point = root.points[label_id]
         if point is not None:
@@ -199,7 +204,7 @@ def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[s
     plane = root.plane
     view = lengthwise(plane.normal, root.axis, towards, LENGTHWISE_WIDTH)
     view = View(root.axis + LENGTHWISE_RISE * plane.normal, view.right, view.up, LENGTHWISE_WIDTH)
-    panel.picture(view.sample(root.volume), view, style.ANGIO)
+    panel.picture(view.sample(root.volume), view, root.window(style.ANGIO))
     reach, level = view.width / 2 - 8, -LENGTHWISE_RISE
     panel.line([(-reach, level), (reach, level)], landmark_color("annulus_contour"), 1.2)
     panel.line([(0, -view.width / 2), (0, view.width / 2)], style.ON_DARK, 0.7, (0, (2, 4)), alpha=0.8)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..numbers import fixed
+
 PAGE = (16.0, 10.0)  # inches, landscape
 DPI = 120
 MARGIN = 0.42
@@ -47,10 +49,11 @@ GOOD = Tone("#1c6840", "#e7f4ec")
 
 @dataclass(frozen=True)
 class Window:
-    """A CT window in HU."""
+    """A CT window in HU, and in a few words why it is this one."""
 
     width: float
     level: float
+    why: str = ""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -61,6 +64,21 @@ class Window:
         return f"W {self.width:.0f} / L {self.level:.0f}"
 
 
-ANGIO = Window(800, 300)
+ANGIO = Window(800, 300)  # for a lumen of CONTRAST_HU; other lumens scale it, so that blood is always as bright
 # Wide enough that calcium stays brighter than contrast under a maximum intensity projection.
 CALCIUM = Window(1200, 450)
+CONTRAST_HU = 400.0
+LEAST_SCALE, MOST_SCALE = 0.5, 2.0
+PLAIN = Window(350, 40, "no contrast")  # the usual window of the mediastinum
+
+
+def window(usual: Window, lumen_hu: float | None, contrasted: bool) -> Window:
+    """``usual``, made for contrast of ``CONTRAST_HU``, as it suits a lumen of ``lumen_hu`` (None: not known)."""
+    if lumen_hu is None:
+        return usual
+    if not contrasted:
+        return PLAIN
+    scale = min(max(lumen_hu / CONTRAST_HU, LEAST_SCALE), MOST_SCALE)
+    return Window(
+        10 * round(usual.width * scale / 10), 10 * round(usual.level * scale / 10), f"lumen {fixed(lumen_hu)} HU"
+    )

@@ -24,6 +24,15 @@ else:
 SAMPLE_CT = REPOSITORY / "Resources" / "SampleData" / "phantom-tavi.nii.gz"
 
 
+@pytest.fixture(autouse=True)
+def hiddenErrors(monkeypatch):
+    """Exceptions in slots and observers, which Qt and VTK only print; a test that leaves one in the list fails."""
+    errors: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: errors.append(error))
+    yield errors
+    assert errors == [], "an exception in a slot or an observer"
+
+
 @pytest.fixture
 def scene():
     """``slicer.mrmlScene``, empty but for what Slicer puts into every scene, and emptied again afterwards."""

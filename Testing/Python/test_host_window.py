@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 qt = pytest.importorskip("qt")
@@ -98,3 +100,23 @@ def test_slice_views_hold_real_nodes(scene) -> None:
     scene.Clear(0)
     assert layouts.sliceWidget("Red").mrmlSliceNode().GetLayoutName() == "Red"
     assert layouts.plotWidget(0).mrmlPlotViewNode().IsA("vtkMRMLPlotViewNode")
+
+
+def test_errors_in_slots_and_observers_are_seen(scene, hiddenErrors) -> None:
+    button = qt.QPushButton()
+    button.connect("clicked()", lambda: 1 / 0)
+    button.click()
+    node = scene.AddNewNodeByClass("vtkMRMLTextNode")
+    node.AddObserver("ModifiedEvent", lambda *_: 1 / 0)
+    node.Modified()
+    assert [type(error) for error in hiddenErrors] == [ZeroDivisionError, ZeroDivisionError]
+    hiddenErrors.clear()
+
+
+def test_process_is_connected_by_signature() -> None:
+    heard = []
+    process = qt.QProcess()
+    process.connect("finished(int,QProcess::ExitStatus)", lambda code, _status: heard.append(code))
+    process.start(sys.executable, ["-c", "raise SystemExit(3)"])
+    assert process.waitForFinished(10_000)
+    assert heard == [3]

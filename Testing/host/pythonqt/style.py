@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 
-from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
+from names.qtNames import MODULES, readQt
+from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import QObject
 
 from .signals import connectSignal, disconnectSignal
 from .standin import StandIn
 
-MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools)
 _get = QObject.__getattribute__
 # Properties behind virtual methods: PySide looks for an override under that name, and would find the property again.
 _VIRTUAL = ("sizeHint", "minimumSizeHint")
@@ -23,6 +23,7 @@ def applyStyle() -> None:
     for module in MODULES:
         for name in dir(module):
             getattr(module, name)  # PySide6 makes a class when it is first asked for
+    readQt()
     for cls in _descendants(QObject):
         if cls.__module__.split(".")[0] == "PySide6":
             _propertiesAsAttributes(cls)

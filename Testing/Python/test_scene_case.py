@@ -161,25 +161,24 @@ def test_no_volume(scene, annotation):
     caseNodes.remove()
 
 
-@pytest.fixture
-def bundles(scene, tmp_path):
+@pytest.fixture(scope="session")
+def bundles():
     """What the scene needs to open an .mrb: Slicer's logic for remote files, of which it uses the cache folder."""
-    if scene.GetDataIOManager() is not None and scene.GetCacheManager() is not None:
-        return scene
+    scene = slicer.mrmlScene
     remote, files = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
-    remote.SetMRMLScene(scene)
-    remote.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-    remote.GetCacheManager().SetRemoteCacheDirectory(str(tmp_path / "cache"))
-    files.SetMRMLScene(scene)
-    files.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-    files.SetAndObserveDataIOManager(remote.GetDataIOManager())
-    remote.AddDataIOToScene()
-    yield scene
-    remote.RemoveDataIOFromScene()
+    if scene.GetDataIOManager() is None:
+        remote.SetMRMLScene(scene)
+        remote.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        remote.GetCacheManager().SetRemoteCacheDirectory(slicer.app.temporaryPath)
+        files.SetMRMLScene(scene)
+        files.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        files.SetAndObserveDataIOManager(remote.GetDataIOManager())
+        remote.AddDataIOToScene()
+    return remote, files
 
 
 @pytest.mark.parametrize("ending", [".mrb", ".mrml"])
-def test_a_saved_scene_goes_on(caseNodes, bundles, tmp_path, ending):
+def test_a_saved_scene_goes_on(bundles, caseNodes, tmp_path, ending):
     position = drag(caseNodes, "ostium_lca", (0.5, 0.5, -0.5))
     setPointState(caseNodes.landmarks, "ms_upper", None, Status.ABSENT)
     landmark = pointState(caseNodes.landmarks, "hinge_ncc")
@@ -195,7 +194,8 @@ def test_a_saved_scene_goes_on(caseNodes, bundles, tmp_path, ending):
     assert slicer.util.saveScene(str(path))
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(path))
-    opened = CaseNodes.find(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScriptedModuleNode"))
+    found = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
+    (opened,) = [nodes for nodes in map(CaseNodes.find, found) if nodes.landmarks is not None]
     after = opened.toAnnotation()
     for labelId in schema.LANDMARK_IDS:
         one, other = before.landmarks[labelId], after.landmarks[labelId]

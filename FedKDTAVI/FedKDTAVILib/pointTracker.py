@@ -88,13 +88,21 @@ class PointTracker:
         if len(now) != len(start) or self._node.GetLocked():
             return
         # Not a number where a point has no position: never over the limit.
-        moved = np.flatnonzero(np.linalg.norm(now - start, axis=1) > MOVED_MM).tolist()
+        distance = np.linalg.norm(now - start, axis=1)
+        self._putBack(start, np.flatnonzero((distance > 0) & (distance <= MOVED_MM)).tolist())
+        moved = np.flatnonzero(distance > MOVED_MM).tolist()
         held = self._heldIndex()
         if held is not None:
             moved = [index for index in moved if index == held]
         moved = [index for index in moved if not self._node.GetNthControlPointLocked(index)]
         if moved:
             self._listener.pointsMoved(self._node, moved)
+
+    def _putBack(self, start: np.ndarray, indices: list[int]) -> None:
+        """What was no move leaves no trace: many of them would add up to one that nobody was told of."""
+        with self.suppressed():
+            for index in indices:
+                self._node.SetNthControlPointPositionWorld(index, start[index].tolist())
 
     def _heldIndex(self) -> int | None:
         """The point under the mouse; None when a handle moves the whole node."""

@@ -71,6 +71,14 @@ def test_a_drag_counts_and_a_click_does_not(node, heard, tracker, by, told) -> N
     assert not tracker.interacting
 
 
+def test_what_was_no_move_does_not_add_up(node, heard, tracker) -> None:
+    before = list(node.GetNthControlPointPositionWorld(1))
+    for _ in range(5):
+        drag(node, 1, 0.04)
+    assert list(node.GetNthControlPointPositionWorld(1)) == before
+    assert heard.told == []
+
+
 def test_locked_is_left_alone(node, heard, tracker) -> None:
     node.SetNthControlPointLocked(1, True)
     drag(node, 1, 5.0)

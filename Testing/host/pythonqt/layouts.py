@@ -99,6 +99,12 @@ class qMRMLLayoutManager(QObject, StandIn):
     def sliceWidget(self, name: str):
         return self._slices.get(name)
 
+    def mrmlSliceLogics(self):
+        return slicer.app.applicationLogic().GetSliceLogics()
+
+    def mrmlScene(self):
+        return slicer.mrmlScene
+
     def threeDWidget(self, _index):
         return self._threeD
 

@@ -30,7 +30,7 @@ from .timeLeft import TimeLeft
 from .volumes import volumeFromNode
 
 PREFIX = "FedKDTAVI-run-"
-_CT = "ct.nii"
+_CT, _RESULT = "ct.nii", "result"
 _OLD_AFTER_S = 24 * 3600.0
 _LOG_BYTES = 100_000
 
@@ -184,7 +184,8 @@ class AnnotateJob:
         from fedkdtavi_core.labels.markups import write_landmarks
 
         arguments = ["-m", "fedkdtavi_core", "annotate", str(self._folder / _CT), "--out", str(self._folder / "out")]
-        arguments += ["--device", self._device, "--no-report", "--progress", "json", "--cancel-on-stdin-close"]
+        arguments += ["--name", _RESULT, "--device", self._device, "--no-report"]
+        arguments += ["--progress", "json", "--cancel-on-stdin-close"]
         if self._bundle is not None:
             arguments += ["--bundle", str(self._bundle)]
         if self._landmarks and any(landmark.status != "predicted" for landmark in self._landmarks.values()):
@@ -244,7 +245,7 @@ class AnnotateJob:
         from fedkdtavi_core.labels.annotated import read_annotation
 
         try:
-            found = read_annotation(self._folder / "out" / "ct", self._grid)
+            found = read_annotation(self._folder / "out" / _RESULT, self._grid)
         except FedKDTAVIError as error:
             return JobResult(code=error.code, sentence=str(error), log=_log(ended, None))
         # Neither the temporary file nor what it is called says anything about the CT.

@@ -120,6 +120,9 @@ def test_a_lumen_with_lobes_is_not_measurable():
     root = tube(a=12, b=12, change=clover(4, 2.2))
     with pytest.raises(NotMeasurable, match="shape"):
         trace_lumen(root.volume, root.center, root.n, expected_radius_mm=12.0)
+    dented = tube(a=12, b=12, change=clover(4, 1.4))
+    plane = annulus_plane({i: mark.position for i, mark in dented.annotation().landmarks.items()})
+    assert "dented or lobed" in annulus_contour(dented.volume, plane).warning
     slight = tube(a=12, b=12, change=clover(4, 0.6))
     assert trace_lumen(slight.volume, slight.center, slight.n, expected_radius_mm=12.0).size.solidity > 0.98
 

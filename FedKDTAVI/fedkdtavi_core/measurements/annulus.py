@@ -10,7 +10,7 @@ from .. import schema
 from ..annotation import Annotation, Status
 from ..numbers import fixed
 from ..volume import Volume
-from .contour import MUCH_CALCIUM_SHARE, SAID_GAP_DEG, is_one_lumen, trace_lumen
+from .contour import MUCH_CALCIUM_SHARE, SAID_GAP_DEG, SAID_SOLIDITY, is_one_lumen, trace_lumen
 from .curve import CurveSize, measure_curve, size_rows
 from .plane import AnnulusPlane
 from .row import NotMeasurable, Row
@@ -65,6 +65,8 @@ def annulus_contour(volume: Volume, plane: AnnulusPlane) -> AnnulusContour:
         warnings.append(f"calcium hides the annulus edge on {fixed(100 * found.calcium_share)} % of the rays: check it")
     if found.gap_deg > SAID_GAP_DEG:
         warnings.append(f"no annulus edge over {fixed(found.gap_deg)} degrees, bridged: check it")
+    if found.size.solidity < SAID_SOLIDITY:
+        warnings.append("the annulus contour is dented or lobed: check it")
     nearest = np.linalg.norm(found.points[None] - plane.hinges[:, None], axis=2).min(axis=1)
     if nearest.max() > MAX_HINGE_DISTANCE_MM:
         name = schema.by_id(schema.HINGE_IDS[int(nearest.argmax())]).name

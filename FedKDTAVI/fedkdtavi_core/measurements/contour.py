@@ -34,6 +34,7 @@ MAX_SLOPE_MM_PER_10DEG = 3.5  # a lumen's radius, from its own centre, does not 
 # 1:2 has a form factor of 0.84, and so have four lobes of a sixth of the radius.
 MIN_SOLIDITY = 0.95
 MIN_FORM_FACTOR = 0.84
+SAID_SOLIDITY = 0.985  # phantoms with hinge points 3 mm off reach 0.987; below, a leaflet or a chamber dents the curve
 MIN_RATIO = 0.45  # minimum / maximum diameter
 NO_LUMEN = "the shape is not that of one lumen: the contour leaks"
 MIN_BLOOD_SHARE = 0.70  # of the area well inside the curve

@@ -90,6 +90,28 @@ def long_winded(volume: Volume) -> Annotation:
     return annotation
 
 
+def plain(volume: Volume) -> Volume:
+    """The same without contrast."""
+    array = np.where(volume.array > 200, 45, volume.array).astype(np.int16)
+    return Volume(array, volume.affine, volume.info)
+
+
+def reviewed(volume: Volume) -> Annotation:
+    annotation = full(volume)
+    for landmark in annotation.landmarks.values():
+        landmark.status, landmark.confidence = Status.CONFIRMED, None
+    return annotation
+
+
+def ruled(volume: Volume) -> Annotation:
+    """The longest rule there is: over half of each deposit's peak, edited since."""
+    annotation = full(volume)
+    rule = "from halfway between the blood's 525 HU and the peak of each deposit, here from 762 to 1013 HU"
+    annotation.provenance["calcium"] = {"rule": rule}
+    annotation.calcification_status = Status.CORRECTED
+    return annotation
+
+
 def page(volume: Volume, annotation: Annotation):
     import matplotlib
 
@@ -117,6 +139,9 @@ CASES = {
     "no plane": lambda volume: without(volume, "hinge_ncc"),
     "nothing": lambda volume: Annotation(),
     "long warnings": long_winded,
+    "no contrast": lambda volume: full(volume),
+    "no contrast, reviewed": lambda volume: reviewed(volume),
+    "calcium by a long rule": lambda volume: ruled(volume),
 }
 
 
@@ -127,7 +152,7 @@ def pages(volume) -> Callable:
     @lru_cache
     def of(case: str):
         annotation = CASES[case](volume)
-        return annotation, page(volume, annotation)
+        return annotation, page(plain(volume) if "no contrast" in case else volume, annotation)
 
     return of
 
@@ -152,6 +177,13 @@ def test_no_text_lies_on_another(drawn) -> None:
     for (first, a), (second, b) in itertools.combinations(texts(sheet), 2):
         common = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
         assert min(common) < 3, f"{first!r} and {second!r} share {common[0]:.0f} x {common[1]:.0f} pixels"
+
+
+def test_nothing_is_cut_short(drawn) -> None:
+    case, _, sheet = drawn
+    cut = [words for words, _ in texts(sheet) if "…" in words]
+    assert all("more lines, in measurements.json" in words for words in cut)
+    assert len(cut) == (case == "long warnings")
 
 
 def test_no_number_is_nan(drawn) -> None:
@@ -192,11 +224,10 @@ def test_low_ostium_is_warned_of_before_any_number(pages) -> None:
 
 def test_no_height_is_drawn_that_the_table_withholds(volume) -> None:
     """Without contrast nobody saw the ostia that were predicted, even where a person has set the hinge points."""
-    plain = Volume(np.where(volume.array > 200, 45, volume.array).astype(np.int16), volume.affine, volume.info)
-    annotation = full(plain)
+    annotation = full(volume)
     for label_id in schema.HINGE_IDS:
         annotation.landmarks[label_id].status = Status.CORRECTED
-    shown = " ".join(words for words, _ in texts(page(plain, annotation)))
+    shown = " ".join(words for words, _ in texts(page(plain(volume), annotation)))
     assert "no height of a point that is predicted only" in shown.replace("\n", " ")
     assert "+16.0 mm" not in shown and "+8.0 mm" not in shown
 

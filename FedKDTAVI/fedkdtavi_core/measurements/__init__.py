@@ -166,10 +166,13 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
     if suitability.refusal:
         # Points that nobody can see on this CT, and nobody has set: no number may be derived from them.
         guessed = [i for i in points if annotation.landmarks[i].status is Status.PREDICTED and points[i] is not None]
-        gone |= dict.fromkeys(guessed, f"is predicted only ({suitability.refusal})")
+        gone |= dict.fromkeys(guessed, "is predicted only, on a CT with no contrast")
         points |= dict.fromkeys(guessed)
         if plane is not None and set(guessed) & set(schema.HINGE_IDS):
-            plane, plane_reason = None, f"no annulus plane from predicted points: {suitability.refusal}"
+            plane, plane_reason = (
+                None,
+                f"no annulus plane: the hinge points are predicted only, and {suitability.refusal}",
+            )
 
     contour = measured_contour(volume, annotation, plane, plane_reason, suitability)
     volumes, rule, calcium_table = _measure_calcium(volume, annotation, plane, plane_reason, suitability)

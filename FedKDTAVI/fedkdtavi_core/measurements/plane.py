@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import schema
-from .points import MISSING
+from .points import MISSING, lacking
 from .row import NotMeasurable, Row
 
 # Ostia at least this far on one side of the plane (mean signed height) decide where the aorta is when the order of
@@ -121,7 +121,9 @@ def annulus_plane(points: Mapping[str, np.ndarray | None], gone: Mapping[str, st
     """
     missing = [i for i in schema.HINGE_IDS if points.get(i) is None]
     if missing:
-        raise NotMeasurable("; ".join(_lacking(missing, gone or {})))
+        raise NotMeasurable(
+            lacking("hinge point", {schema.by_id(i).name: (gone or {}).get(i, MISSING) for i in missing})
+        )
     hinges = np.array([points[i] for i in schema.HINGE_IDS], float)
     rcc, lcc, ncc = hinges
     cross = np.cross(lcc - rcc, ncc - rcc)
@@ -138,17 +140,6 @@ def annulus_plane(points: Mapping[str, np.ndarray | None], gone: Mapping[str, st
         warning = "hinge points and ostia contradict each other: the names of two hinge points may be swapped"
     u = (rcc - centre) / np.linalg.norm(rcc - centre)
     return AnnulusPlane(centre, normal, u, np.cross(normal, u), hinges, float(np.linalg.norm(rcc - centre)), warning)
-
-
-def _lacking(label_ids: list[str], gone: Mapping[str, str]) -> list[str]:
-    """One phrase for each reason why hinge points cannot be used."""
-    phrases = []
-    for why in dict.fromkeys(gone.get(i, MISSING) for i in label_ids):
-        names = [schema.by_id(i).name for i in label_ids if gone.get(i, MISSING) == why]
-        several = why.replace("is ", "are ", 1).replace("lies ", "lie ", 1)
-        noun = f"hinge point {why}" if len(names) == 1 else f"hinge points {several}"
-        phrases.append(f"the {' and '.join(names)} {noun}")
-    return phrases
 
 
 def _circumcentre(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..annotation import Annotation, Status
@@ -29,3 +31,13 @@ def outside_points(annotation: Annotation, grid: Grid) -> tuple[str, ...]:
     """Ids of the landmarks that are there, but outside the CT's voxels."""
     inside = landmark_points(annotation, grid)
     return tuple(i for i, point in landmark_points(annotation).items() if point is not None and inside[i] is None)
+
+
+def lacking(noun: str, whys: Mapping[str, str]) -> str:
+    """Names and why each cannot be used, in words: "the LCC and NCC hinge points are missing"."""
+    phrases = []
+    for why in dict.fromkeys(whys.values()):
+        names = " and ".join(name for name, own in whys.items() if own == why)
+        several = why.replace("is ", "are ", 1) if why.startswith("is ") else why.replace("lies ", "lie ", 1)
+        phrases.append(f"the {names} {noun} {why}" if names in whys else f"the {names} {noun}s {several}")
+    return "; ".join(phrases)

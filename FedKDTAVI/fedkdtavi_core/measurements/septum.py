@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .plane import AnnulusPlane
-from .points import MISSING
+from .points import MISSING, lacking
 from .row import Row
 
 _DEPTH = Row(
@@ -56,20 +56,17 @@ def septum_rows(
     why = {i: (gone or {}).get(i, MISSING) for i in ("ms_upper", "ms_lower")}
     upper, lower = points.get("ms_upper"), points.get("ms_lower")
     if lower is None:
-        depth = _DEPTH.missing(f"the lower point of the membranous septum {why['ms_lower']}")
+        depth = _DEPTH.missing(f"the lower point {why['ms_lower']}")
     else:
         depth = _DEPTH.missing(no_plane) if plane is None else replace(_DEPTH, value=-float(plane.height(lower)))
     if upper is None or lower is None:
-        lacking = [
-            f"the {word} point {why[i]}"
-            for word, i, point in (("upper", "ms_upper", upper), ("lower", "ms_lower", lower))
-            if point is None
-        ]
-        height = _HEIGHT.missing(", ".join(lacking))
+        margins = (("upper", "ms_upper", upper), ("lower", "ms_lower", lower))
+        words = lacking("point", {name: why[i] for name, i, point in margins if point is None})
+        height = _HEIGHT.missing(words)
     else:
         height = replace(_HEIGHT, value=float(np.linalg.norm(np.asarray(upper, float) - np.asarray(lower, float))))
     if upper is None:
-        top = _UPPER.missing(f"the upper point of the membranous septum {why['ms_upper']}")
+        top = _UPPER.missing(f"the upper point {why['ms_upper']}")
     else:
         top = _UPPER.missing(no_plane) if plane is None else replace(_UPPER, value=float(plane.height(upper)))
     return [depth, height, top]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..measurements.carm import REACH_CRANIAL_CAUDAL_DEG, REACH_LAO_RAO_DEG
 from . import style
-from .panel import CAPTION_SPACE, TITLE_SPACE, Panel
+from .panel import TITLE_SPACE, Panel
 from .sheet import Sheet, line_height
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def draw_angles(sheet: Sheet, x: float, y: float, side: float, root: Root) -> No
     for _, view, color in named:
         _view(axes, view, color)
     caption = "Views perpendicular to the annulus plane, patient supine. Grey: out of a usual C-arm's reach."
-    sheet.paragraph(x, y + TITLE_SPACE + side + CAPTION_SPACE - 0.21, side, caption, size=style.TINY, color=style.MUTED)
+    sheet.paragraph(x, y + TITLE_SPACE + side + 0.15, side, caption, size=style.TINY, color=style.MUTED)
 
 
 def _chart(axes: Axes) -> None:

@@ -23,7 +23,7 @@ def draw_calcium(panel: Panel, root: Root) -> None:
     if volumes is None:
         panel.caption(f"Calcium not measured: {rule}.", color=style.CAUTION.ink)
     else:
-        panel.caption(f"{fixed(volumes.total)} mm³ in all, by volume, no Agatston score.", f"{sentence(rule)}")
+        panel.caption(f"{fixed(volumes.total)} mm³ in all, no Agatston score.", sentence(rule).replace("mm3", "mm³"))
     if root.plane is None:
         panel.message(f"No slab through the root: {root.reason}.")
         return

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .view import View
 
 TITLE_SPACE = 0.27  # inches above the picture
-CAPTION_SPACE = 0.36  # below: two lines
+CAPTION_LINES = 3
+CAPTION_SPACE = 0.48  # below: that many lines
 
 
 class Panel:
@@ -39,12 +40,17 @@ class Panel:
         )  # fmt: skip
 
     def caption(self, *lines: str, color: str = style.MUTED) -> None:
-        """Up to two lines under the picture."""
+        """Sentences under the picture, each on lines of its own where they fit, in smaller letters where they must."""
+        sizes = [style.TINY * share for share in (1.0, 0.94, 0.88, 0.82, 0.76, 0.7)]
+        for size, together in itertools.product(sizes, (False, True)):
+            parts = [" ".join(lines)] if together else lines
+            wrapped = [one for part in parts for one in self.sheet.wrap(part, self.side, size)]
+            if len(wrapped) * line_height(size) <= CAPTION_LINES * line_height(style.TINY) + 0.01:
+                break
         y = self.y + TITLE_SPACE + self.side + 0.15
-        wrapped = [self.sheet.wrap(line, self.side, style.TINY, most=2 if len(lines) == 1 else 1) for line in lines]
-        for line in itertools.chain.from_iterable(wrapped):
-            self.sheet.text(self.x, y, line, size=style.TINY, color=color)
-            y += line_height(style.TINY)
+        for line in wrapped:
+            self.sheet.text(self.x, y, line, size=size, color=color)
+            y += line_height(size)
 
     def picture(self, image: np.ndarray, view: View, window: style.Window) -> None:
         """The CT in the window's greys, with scale bar, directions, the window's name and why it is this one."""

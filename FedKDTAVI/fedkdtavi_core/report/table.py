@@ -24,6 +24,7 @@ GROUPS = {
 }
 UNITS = {"mm2": "mm²", "mm3": "mm³", "deg": "°"}
 VALUE_AT, NORMAL_AT = 0.58, 0.68  # share of the width: where values end and normal ranges begin
+SMALLER = 0.88  # reasons and normal ranges, of the size of names
 CONFIDENCE_ROW = 0.215
 LOW_CONFIDENCE = 0.5
 
@@ -33,10 +34,13 @@ def draw_table(
 ) -> float:
     """Rows of numbers from ``y`` down, at most to ``bottom``; returns where they end. All in inches."""
     grouped = {group: list(_merged(row for row in rows if row["group"] == group)) for group in GROUPS}
-    lines = sum(1 if value else 3 for members in grouped.values() for _, value, _ in members) + 1.3 * len(grouped)
+    # Wrapped at the largest size: no size used takes more lines.
+    lines = 1.3 * len(grouped)
+    for names, value, row in (member for members in grouped.values() for member in members):
+        lines += 1 if value else sum(map(len, _unmeasured(sheet, width, names, row, style.BODY))) * 0.95 + 0.1
     height = min(max((bottom - y - 0.25) / lines, 0.12), 0.225)
     size = min(style.BODY, height * 72 / 1.55)
-    small = size * 0.88
+    small = size * SMALLER
     y += 0.17
     sheet.text(x, y, "Measurements", size=style.HEADING, fontweight="bold")
     sheet.text(x + width * NORMAL_AT, y, "normal or reference", size=style.TINY, color=style.MUTED)
@@ -51,12 +55,22 @@ def draw_table(
             if value:
                 _number(sheet, x, y - height * 0.25, width, names, value, row, size, small)
                 continue
-            sheet.text(x, y - height * 0.25, sheet.fit(names, width, size), size=size, color=style.MUTED)
-            for line in sheet.wrap(row["reason"], width - 0.15, small, most=2):
+            first, why = _unmeasured(sheet, width, names, row, size)
+            for number, line in enumerate(first):
+                y += height * 0.9 if number else 0
+                sheet.text(x, y - height * 0.25, line, size=size, color=style.MUTED)
+            for line in why:
                 y += height * 0.9
                 sheet.text(x + 0.15, y - height * 0.25, line, size=small, color=style.CAUTION.ink, fontstyle="italic")
         y += height * 0.15
     return y
+
+
+def _unmeasured(
+    sheet: Sheet, width: float, names: str, row: Mapping[str, Any], size: float
+) -> tuple[list[str], list[str]]:
+    """Lines of the names of what could not be measured, and of the reason why."""
+    return sheet.wrap(names, width, size), sheet.wrap(row["reason"], width - 0.2, size * SMALLER)
 
 
 def _merged(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, str] | None, Mapping[str, Any]]]:

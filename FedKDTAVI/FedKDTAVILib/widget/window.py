@@ -44,7 +44,7 @@ class Window:
 
     def __init__(self, widget, ui, logic) -> None:
         self.ui = ui
-        self.workspace = Workspace(logic, ModuleSettings(slicer.app.settings()))
+        self.workspace = Workspace(logic, ModuleSettings(slicer.app.userSettings()))
         self.panels = [panel(ui, self.workspace) for panel in PANELS]
         self.shortcuts = Shortcuts(widget, ui)
         self.workspace.listen(self.refresh)

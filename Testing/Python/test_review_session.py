@@ -14,6 +14,7 @@ from fedkdtavi_core.annotation import Status
 from FedKDTAVILib import calcificationNodes, contourNodes, landmarkNodes
 from FedKDTAVILib.caseNodes import CaseNodes
 from FedKDTAVILib.reviewSession import ReviewSession
+from FedKDTAVILib.siteCase import exportCase, openCase
 
 
 @pytest.fixture
@@ -309,3 +310,21 @@ def test_everything_is_told(caseNodes) -> None:
     assert len(told) == 4
     assert told[:3] == ["1 of 9 reviewed", "2 of 9 reviewed", "1 of 9 reviewed"]
     session.end()
+
+
+def test_an_exported_case_goes_on_where_it_stopped(session, caseNodes, tmp_path) -> None:
+    dragLandmark(caseNodes, "ostium_lca", 2.0)
+    session.select("calcification")
+    mask = paint(caseNodes)
+    session.settle()
+    path = exportCase(caseNodes, tmp_path, reviewer="reader-1")
+    slicer.mrmlScene.Clear(0)
+
+    case = openCase(path)
+    again = ReviewSession(case)
+    corrected = {i for i in again.queue.order if again.queue.status(i) is Status.CORRECTED}
+    assert corrected == {"ostium_lca", "calcification"}
+    assert again.queue.progressText == "2 of 9 reviewed"
+    assert not again.queue.state(again.queue.current).reviewed
+    assert np.array_equal(case.toAnnotation().calcification, mask)
+    again.end()

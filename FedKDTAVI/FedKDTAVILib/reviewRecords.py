@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Annotation, Status
-from fedkdtavi_core.labels.record import LabelRecord
+from fedkdtavi_core.labels.record import LabelRecord, now
 
 from .calcificationNodes import maskDigest
 from .labelState import REVIEWED, curve, differs, point
-from .transforms import transformed
+from .transforms import transformed, worldFromNode
+
+if TYPE_CHECKING:
+    from .caseNodes import CaseNodes
 
 Kept = dict[str, dict[str, Any]]
 
@@ -70,3 +73,15 @@ def _changed(value: Any, before: Any) -> bool:
     if value is None or before is None or isinstance(value, str) or isinstance(before, str):
         return value != before
     return differs(np.asarray(value, float), np.asarray(before, float))
+
+
+def signReviews(caseNodes: CaseNodes, reviewer: str) -> None:
+    """Keep who decided, now, on every label that was decided on since the last call; an export asks for no more.
+
+    Raises:
+        InputError: the nodes hold no whole case.
+    """
+    toLocal = np.linalg.inv(worldFromNode(caseNodes.volume))
+    annotation, kept = caseNodes.toAnnotation(), caseNodes.state.read().get("records", {})
+    records = recordsOf(annotation, kept, toLocal, reviewer, now())
+    caseNodes.state.update(records=keep(annotation, records, toLocal))

@@ -17,6 +17,7 @@ from fedkdtavi_core.labels.record import read_record, volume_digest
 from fedkdtavi_core.readers import read_volume
 from FedKDTAVILib import calcificationNodes, contourNodes
 from FedKDTAVILib.landmarkNodes import pointState, setPointState
+from FedKDTAVILib.reviewRecords import signReviews
 from FedKDTAVILib.siteCase import exportCase, openCase, siteCases
 
 
@@ -164,3 +165,11 @@ def test_the_next_case_takes_the_place_of_the_last(reviewed, tmp_path):
         openCase(tmp_path)
     assert slicer.mrmlScene.GetNumberOfNodes() == count
     assert second.isComplete
+
+
+def test_who_decided_counts_and_not_who_exports(reviewed, tmp_path):
+    signReviews(reviewed, "R1")
+    setPointState(reviewed.landmarks, "ostium_lca", [1, 2, 3], Status.CORRECTED)
+    labels = read_record(exportCase(reviewed, tmp_path, reviewer="R2") / "labels.json").labels
+    assert {i for i, label in labels.items() if label.reviewer == "R2"} == {"ostium_lca"}
+    assert {i for i, label in labels.items() if label.reviewer is None} == {"hinge_ncc", "ostium_rca", "ms_lower"}

@@ -56,6 +56,7 @@ def start():
     slicer.mrmlScene = scene
     slicer.app = Application(scene, logic)
     _add_modules(scene, logic)
+    _add_data_io(scene, logic)
     scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, _add_to_subject_hierarchy)
     installPackages()
     return scene
@@ -65,6 +66,18 @@ def _errors_to_stderr() -> None:
     window = vtk.vtkOutputWindow()
     window.SetDisplayModeToAlwaysStdErr()
     vtk.vtkOutputWindow.SetInstance(window)
+
+
+def _add_data_io(scene, applicationLogic) -> None:
+    """What reads a scene bundle (.mrb) wants its files through; held by ``slicer.app`` as Slicer's application does."""
+    remote, manager = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
+    for logic in (remote, manager):
+        logic.SetMRMLScene(scene)
+        logic.SetMRMLApplicationLogic(applicationLogic)
+    remote.GetCacheManager().SetRemoteCacheDirectory(slicer.app.temporaryPath)
+    manager.SetAndObserveDataIOManager(remote.GetDataIOManager())
+    remote.AddDataIOToScene()
+    slicer.app._dataIo = (remote, manager)
 
 
 def _add_singletons(scene) -> None:

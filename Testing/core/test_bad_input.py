@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import tracemalloc
+import zipfile
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -135,11 +138,26 @@ def complex_nifti(folder):
     return nifti(folder / "ct.nii", chest().astype(np.complex64))
 
 
+def zipped(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ct.nii", b"CT" * 400)
+    return path
+
+
+def tarred(path: Path) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("ct.nii"))
+    return path
+
+
 TABLE = {
     # nothing there, or no image
     "missing": (lambda f: f / "nowhere.nii.gz", "does not exist"),
     "empty file": (lambda f: raw(f / "ct.nii.gz", b""), "is empty"),
     "empty folder": (lambda f: f, "empty folder"),
+    "zip": (lambda f: zipped(f / "ct.zip"), "is an archive"),
+    "zip with the name of a CT": (lambda f: zipped(f / "ct.nii.gz"), "is an archive"),
+    "tar.gz": (lambda f: tarred(f / "ct.tar.gz"), "is an archive"),
     "folder with text": (lambda f: raw(f / "a.txt", b"hello").parent, "no DICOM images"),
     "folder with a NIfTI": (renamed_nifti_folder, "give that file itself"),
     "pipe": (fifo, "neither a file nor a folder"),
@@ -278,6 +296,13 @@ TABLE = {
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom, while the broken files are written
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the system has no /proc")
+@pytest.mark.parametrize("name", ["/proc/cpuinfo", "/proc/self/mem", "/proc/self/environ"])
+def test_what_the_system_makes_up_is_no_file(name):
+    with pytest.raises(InputError, match=rf"^{name} is empty, or no file on a disk: .*\.$"):
+        read_volume(name)
+
+
 @pytest.mark.parametrize("case", TABLE)
 def test_refused_with_one_sentence(tmp_path, case, capfd):
     make, expected = TABLE[case]

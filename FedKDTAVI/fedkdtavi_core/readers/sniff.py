@@ -9,7 +9,20 @@ from pathlib import Path
 from .refusal import reason, refuse
 
 _HEAD = 4096
+# zip (also empty or in parts), 7z, rar, xz, bzip2, zstd
+_ARCHIVES = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"PK\x07\x08",
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!",
+    b"\xfd7zXZ",
+    b"BZh",
+    b"\x28\xb5\x2f\xfd",
+)
 FORMATS = "give a CT as NIfTI, NRRD, MHA/MHD or a folder with DICOM files"
+
+_ARCHIVE = ("is an archive (zip, tar or the like)", "unpack it and give the CT file or DICOM folder in it")
 
 
 class Kind(StrEnum):
@@ -31,13 +44,17 @@ def sniff(path: Path) -> Kind:
             raise refuse(path, "does not exist", "check the path")
         if not path.is_file():
             raise refuse(path, "is neither a file nor a folder", FORMATS)
+        if path.stat().st_size == 0:  # also what the system makes up as it is read (/proc, /sys)
+            raise refuse(path, "is empty, or no file on a disk", "copy or export the CT to a disk and give that file")
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except OSError as error:
         raise refuse(path, f"cannot be opened ({error.strerror or error})", "check its permissions") from error
-    if not head:
-        raise refuse(path, "is empty", "copy or export it again")
+    if head.startswith(_ARCHIVES):
+        raise refuse(path, *_ARCHIVE)
     unpacked = unzip_head(path, head)
+    if unpacked[257:262] == b"ustar" and not is_nifti(unpacked):
+        raise refuse(path, *_ARCHIVE)
     if is_nifti(unpacked):
         return Kind.NIFTI
     if is_dicom(head):

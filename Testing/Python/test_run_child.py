@@ -18,9 +18,7 @@ from fedkdtavi_core.errors import EXIT_CANCELLED
 
 MODULE_FOLDER = Path(fedkdtavi_core.__file__).resolve().parents[1]
 SAMPLE_CT = MODULE_FOLDER.parent / "Resources" / "SampleData" / "phantom-tavi.nii.gz"
-# Its own end takes 0.6 s at most once its watching thread has Python's lock, which the start of a network can hold for
-# a second or two; whoever cancels in the window kills after 0.8 s (test_run_job.py measures that).
-LIMIT_S = 3.0
+LIMIT_S = 1.0
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows gives no orphan another parent")
 
 

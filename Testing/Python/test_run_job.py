@@ -148,9 +148,9 @@ def test_a_killed_child_ends_in_one_sentence(ctVolumeNode, place, delay):
 
 def test_refusals_name_the_volume_and_no_temporary_file(scene, place):
     rng = np.random.default_rng(0)
-    result = runBlocking(
-        volumeOf(rng.normal(40, 25, (60, 60, 60)).astype(np.int16)), temporaryFolder=place, device="cpu"
-    )
+    array = np.full((60, 60, 60), -1000, np.int16)
+    array[:, 15:45, 15:45] = rng.normal(40, 25, (60, 30, 30))
+    result = runBlocking(volumeOf(array), temporaryFolder=place, device="cpu")
     assert result.annotation is None
     assert result.code in ("no_root", "input")
     assert result.sentence.startswith("Herz Müller") or result.code == "no_root"

@@ -1,0 +1,209 @@
+"""What is missing, the question to a person, and what is said when it goes wrong; settings and bundles."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from fedkdtavi_core.bundle import resolver
+from fedkdtavi_core.errors import BundleError, UsageError
+from FedKDTAVILib import bundles, install
+from FedKDTAVILib.installSentences import importSentence, pipSentence
+from FedKDTAVILib.settings import ModuleSettings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def lacking(monkeypatch, versions: dict[str, str | None]) -> None:
+    """Let some packages be installed in other versions, or not at all (None)."""
+    real = install.installedVersion
+    monkeypatch.setattr(install, "installedVersion", lambda name: versions[name] if name in versions else real(name))
+
+
+def wheel(folder: Path, name: str, code: str, requires: str = "") -> None:
+    """A tiny wheel that pip installs."""
+    information = f"{name}-1.0.dist-info"
+    more = f"Requires-Dist: {requires}\n" if requires else ""
+    files = {
+        f"{name}.py": code,
+        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{more}",
+        f"{information}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{information}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{information}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+
+
+def test_the_ranges_are_those_of_the_distribution():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = {Requirement(line).name: Requirement(line).specifier for line in project["dependencies"]}
+    ours = install.requirements()
+    assert {item.name for item in ours} == set(install.APPROXIMATE_MB)
+    assert all(known[item.name] == item.specifier for item in ours)
+    assert not {item.name for item in ours} & {"numpy", "scipy", "SimpleITK", "pydicom", "requests"}  # Slicer's own
+
+
+def test_nothing_is_asked_where_nothing_is_missing():
+    assert install.missing() == []
+    assert install.ensureInstalled(lambda plan: pytest.fail("asked"))
+
+
+def test_the_question_names_sizes_and_says_that_they_are_estimates(monkeypatch):
+    lacking(monkeypatch, {"onnxruntime": None, "nibabel": "4.0.0"})
+    plan = install.installPlan()
+    assert [package.name for package in plan.packages] == ["onnxruntime", "nibabel"]
+    assert not plan.exact
+    assert "onnxruntime: about 17.2 MB" in plan.text
+    assert "about 21 MB in all (an estimate)" in plan.text
+    assert "pypi.org" in plan.text
+
+
+def test_no_is_no(monkeypatch):
+    lacking(monkeypatch, {"nibabel": None})
+    monkeypatch.setattr(install, "_run", lambda *a: pytest.fail("something was run"))
+    assert not install.ensureInstalled(lambda plan: False)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-gpu", "onnxruntime-directml"])
+def test_another_onnxruntime_is_not_joined_by_a_second(monkeypatch, name):
+    lacking(monkeypatch, {"onnxruntime": None, name: "1.22.0"})
+    assert install.missing() == []
+    assert install.deviceNote("cuda") == ""
+    lacking(monkeypatch, {"onnxruntime": None, name: "1.10.0"})
+    assert [str(item) for item in install.missing()] == [f"{name}<2,>=1.20"]
+    lacking(monkeypatch, {"onnxruntime": "1.22.0", name: "1.22.0"})
+    with pytest.raises(install.InstallError, match="break each other"):
+        install.missing()
+
+
+def test_a_gpu_that_cannot_be_used_is_told():
+    assert install.deviceNote("auto") == ""
+    assert "CPU will be used" in install.deviceNote("cuda")
+
+
+def test_what_is_installed_is_a_constraint():
+    lines = install.constraints([Requirement("nibabel>=5")])
+    names = [line.split("==")[0] for line in lines]
+    assert "numpy" in names
+    assert "nibabel" not in names
+    assert len(set(names)) == len(names)
+
+
+def test_a_wheel_folder_gives_exact_sizes(monkeypatch, tmp_path):
+    folder = tmp_path / "Räder und mehr"
+    folder.mkdir()
+    wheel(folder, "fedkdtavi_trial", "value = 1\n", "fedkdtavi_other")
+    wheel(folder, "fedkdtavi_other", "value = 2\n" * 1000)
+    monkeypatch.setattr(install, "missing", lambda: [Requirement("fedkdtavi_trial>=1")])
+    plan = install.installPlan(str(folder))
+    assert plan.exact
+    sizes = {package.name: package.megabytes for package in plan.packages}
+    assert set(sizes) == {"fedkdtavi_trial", "fedkdtavi_other"}
+    assert sizes["fedkdtavi_trial"] == (folder / "fedkdtavi_trial-1.0-py3-none-any.whl").stat().st_size / 1e6
+    assert str(folder) in plan.text
+
+
+def test_a_wheel_folder_that_lacks_something(monkeypatch, tmp_path):
+    monkeypatch.setattr(install, "missing", lambda: [Requirement("fedkdtavi_trial>=1")])
+    with pytest.raises(install.InstallError, match="holds no wheel of fedkdtavi_trial") as caught:
+        install.installPlan(str(tmp_path))
+    assert "fedkdtavi_trial" in caught.value.log
+    with pytest.raises(install.InstallError, match="is no folder"):
+        install.installPlan(str(tmp_path / "none"))
+
+
+def test_the_import_is_tried_in_a_process_of_its_own(monkeypatch):
+    assert install.importProblem() is None
+    ended = install.Ended(1, True, "ImportError: DLL load failed while importing onnxruntime_pybind11_state")
+    monkeypatch.setattr(install, "_run", lambda *a: ended)
+    assert "Visual C++" in str(install.importProblem())
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [("ProxyError('Cannot connect to proxy.', 407 Proxy Authentication Required)", "proxy"),
+     ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "certificate"),
+     ("NewConnectionError: [Errno 11001] getaddrinfo failed", "network"),
+     ("OSError: [Errno 28] No space left on device", "disk is full"),
+     ("[WinError 5] Access is denied: 'C:\\\\Program Files", "cannot be written"),
+     ("[WinError 32] The process cannot access the file because it is being used by another process", "in use"),
+     ("ERROR: ResolutionImpossible: for help visit", "fits"), ("ERROR: odd thing", "odd thing"), ("", "said nothing")],
+)  # fmt: skip
+def test_pip_in_one_sentence(log, words):
+    sentence = pipSentence(log)
+    assert words in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [("A dynamic link library (DLL) initialization routine failed.", "Visual C++"),
+     ("version `GLIBC_2.28' not found", "too old"), ("No module named 'flatbuffers'", "flatbuffers"), ("", "crashed")],
+)  # fmt: skip
+def test_import_in_one_sentence(log, words):
+    assert words in importSentence(log)
+
+
+class Store(dict):
+    """The calls of QSettings that the module needs."""
+
+    def value(self, key, default=None):
+        return self.get(key, default)
+
+    def setValue(self, key, value) -> None:
+        self[key] = value
+
+
+def test_settings():
+    store = Store({"FedKDTAVI/device": 7, "FedKDTAVI/reviewer": None})
+    settings = ModuleSettings(store)
+    assert (settings.device, settings.wheelFolder) == ("auto", "")
+    assert settings.reviewer.startswith("reviewer-")
+    assert ModuleSettings(store).reviewer == settings.reviewer
+    settings.device, settings.reviewer, settings.wheelFolder = "cpu", "reader-2", " /wheels "
+    assert (settings.device, settings.reviewer, settings.wheelFolder) == ("cpu", "reader-2", "/wheels")
+    for wrong in ("", "Dr. Müller", "a b", "x" * 41):
+        with pytest.raises(UsageError):
+            settings.reviewer = wrong
+    with pytest.raises(UsageError):
+        settings.device = "tpu"
+    assert settings.reviewer == "reader-2"
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setattr(resolver, "user_folder", lambda: tmp_path / "bundles")
+    return tmp_path
+
+
+def test_bundles_are_imported_chosen_and_taken_back(home):
+    (shipped,) = bundles.listBundles()
+    assert shipped.isShipped
+    assert shipped.inUse
+    assert "not for clinical use" in bundles.cardText(shipped).lower()
+    imported = bundles.importBundle(shipped.path)
+    assert [(entry.isShipped, entry.inUse) for entry in bundles.listBundles()] == [(True, False), (False, True)]
+    assert bundles.bundleInUse() == imported
+    bundles.chooseBundle(shipped)
+    assert bundles.bundleInUse().isShipped
+    bundles.chooseBundle(imported)
+    assert not bundles.bundleInUse().isShipped
+
+
+def test_a_damaged_bundle_is_listed_with_its_reason_and_not_chosen(home):
+    (shipped,) = bundles.listBundles()
+    imported = bundles.importBundle(shipped.path)
+    card = imported.path / "docs" / "README.md"
+    card.write_text(json.dumps("altered"), encoding="utf-8")
+    damaged = bundles.listBundles()[1]
+    assert "altered or damaged" in damaged.problem
+    bundles.chooseBundle(shipped)
+    with pytest.raises(BundleError):
+        bundles.chooseBundle(damaged)
+    assert bundles.bundleInUse().isShipped

@@ -35,7 +35,7 @@ def pipSentence(log: str, wheelFolder: str = "") -> str:
 
 def importSentence(log: str) -> str:
     """The sentence for packages that are installed but cannot be imported; ``log`` is Python's traceback."""
-    if re.search(r"DLL load failed|DLL initialization routine failed|WinError 1114", log):
+    if re.search(r"DLL load failed|DLL\)? initialization routine failed|WinError 1114", log):
         return _(
             "onnxruntime is installed but cannot start: install the current Microsoft Visual C++ Redistributable "
             "({address}), then start 3D Slicer again."

@@ -152,6 +152,13 @@ def test_a_plain_file_needs_a_case(site, tmp_path, capsys):
     assert "no case nobody" in capsys.readouterr().err
 
 
+def test_a_source_that_is_not_there_is_told_so_and_stops_none_of_the_others(site, tmp_path, capsys):
+    folder = site_cases.annotated(tmp_path / "a", volume(site))
+    assert main(["site", "import", str(site), str(tmp_path / "gone"), str(folder)]) == errors.EXIT_INPUT
+    assert "gone: not found" in capsys.readouterr().err
+    assert records(site).keys() == ALL
+
+
 def test_labels_of_another_ct_are_refused(site, tmp_path):
     folder = site_cases.annotated(tmp_path / "a", site_cases.ct(seed=9))
     with pytest.raises(errors.InputError, match="is not in this site"):

@@ -17,6 +17,7 @@ from ..labels.markups import read_contour, read_landmarks
 from ..labels.segmentation import read_segment
 from ..volume import Grid
 
+_NOT_FOUND = "not found; give a folder written by annotate, a .mrk.json or a .seg.nrrd."
 REVIEWED = frozenset({Status.ABSENT, Status.CORRECTED, Status.CONFIRMED})
 
 
@@ -51,8 +52,10 @@ def ct_digest(source: Path) -> str | None:
     """Digest of the CT that an annotation folder belongs to; None for a plain file, which does not say.
 
     Raises:
-        InputError: a folder that annotate has not written, or that does not name its CT's digest.
+        InputError: there is nothing, or a folder that annotate has not written or that does not name its CT's digest.
     """
+    if not source.exists():
+        raise InputError(f"{source}: {_NOT_FOUND}")
     if not source.is_dir():
         return None
     ct = read_provenance(source).get("ct")
@@ -102,7 +105,7 @@ def _from_folder(folder: Path, grid: Grid) -> Incoming:
 
 def _from_file(path: Path, grid: Grid) -> Incoming:
     if not path.is_file():
-        raise InputError(f"{path}: not found; give a folder written by annotate, a .mrk.json or a .seg.nrrd.")
+        raise InputError(f"{path}: {_NOT_FOUND}")
     if path.name.lower().endswith(".nrrd"):
         segment = read_segment(path, grid)
         return Incoming(mask=None if segment.mask is None else (segment.mask, segment.status), notes=segment.notes)

@@ -6,6 +6,7 @@ the run was interrupted. Geometry and targets are the core's (crop centre, heatm
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 
 from fedkdtavi_core import fine, heatmap, intensity, schema
 
-from . import augment, cache
+from . import augment, cache, targets
 from .config import TrainConfig
 from .phantom.shapes import rotation_about
 
@@ -131,11 +132,37 @@ def draw_transform(
     return Transform(matrix, centre, shape, knots)
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What is to be learned from one case, in its own voxels.
+
+    Attributes:
+        points: (7, 3) voxel indices; NaN: nothing is known.
+        weights: (7,) 1 for a true label, 0 for none, between them for a pseudo-label.
+        covariance: (7, 3, 3) voxels^2, the spread of each point; zero for a true label.
+        calc: uint8 mask, or probability times ``calc_scale``.
+        calc_weight: like ``weights``.
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+    covariance: np.ndarray | None
+    calc: np.ndarray
+    calc_scale: float
+    calc_weight: float
+
+    @classmethod
+    def of(cls, case: cache.Case) -> Labels:
+        """The true labels of a case alone."""
+        known = np.isfinite(case.points).all(1).astype(np.float32)
+        return cls(case.points, known, None, case.calc, 1.0, float(case.calc_labelled))
+
+
 class CropDataset(Dataset):
     """Samples for student and teacher: index n of the run -> dict of arrays.
 
     ``image`` (1, S, S, S), ``target`` (7, S/2, S/2, S/2) Gaussians, ``points`` (7, 3) in half-resolution voxels,
-    ``mask`` (7,), ``calc`` (1, S, S, S), ``calc_mask`` ().
+    ``mask`` (7,) weights, ``calc`` (1, S, S, S), ``calc_mask`` () weight.
     """
 
     def __init__(self, paths: list[Path], config: TrainConfig) -> None:
@@ -145,10 +172,14 @@ class CropDataset(Dataset):
         return self.config.steps * self.config.batch
 
     def __getitem__(self, n: int) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng([self.config.seed, 1, n])
         case = cache.load(self.paths[shuffled(self.config.seed, n, len(self.paths))])
+        return self.sample(n, case, Labels.of(case))
+
+    def sample(self, n: int, case: cache.Case, labels: Labels) -> dict[str, np.ndarray]:
+        """Sample n of the run, made of ``case`` with ``labels``."""
+        rng = np.random.default_rng([self.config.seed, 1, n])
         size, spacing = self.config.crop, self.config.loss.spacing_mm
-        middle = root_centre(case.points, case.spacing)
+        middle = root_centre(labels.points, case.spacing)
         if middle is None:
             middle = (np.array(case.hu.shape) - 1) / 2
         options = self.config.augment
@@ -159,10 +190,13 @@ class CropDataset(Dataset):
             shift = rng.normal(0, options.jitter_near_mm, 3)
         transform = draw_transform(rng, self.config, middle + shift / case.spacing, case.spacing, spacing, (size,) * 3)
         fill = -1024.0 if rng.random() < 0.15 else None
-        hu, (calc,) = transform.sample(case.hu, [case.calc], fill)
-        points = transform.inverse(case.points)
+        hu, (calc,) = transform.sample(case.hu, [labels.calc], fill)
+        points = transform.inverse(labels.points)
         hu = augment.apply(hu, points, spacing, options, rng)
-        return crop_sample(hu, points, calc, self.config, calc_labelled=case.calc_labelled)
+        sample = crop_sample(hu, points, calc, self.config, calc_labelled=labels.calc_weight > 0)
+        if labels.covariance is not None:
+            _soften(sample, labels, transform, self.config)
+        return sample
 
 
 def crop_sample(
@@ -181,6 +215,19 @@ def crop_sample(
         "calc": calc.astype(np.float32)[None],
         "calc_mask": np.float32(calc_labelled),
     }
+
+
+def _soften(sample: dict[str, np.ndarray], labels: Labels, transform: Transform, config: TrainConfig) -> None:
+    """Weights and wide targets of pseudo-labels into a sample; a true label's target stays as it is."""
+    sample["mask"] = sample["mask"] * labels.weights.astype(np.float32)
+    sample["calc"] = sample["calc"] / np.float32(labels.calc_scale)
+    sample["calc_mask"] = np.float32(labels.calc_weight)
+    back = np.linalg.inv(transform.matrix) / 2  # source voxels -> half-resolution voxels of the crop
+    sigma = config.loss.sigma_mm / (2 * config.loss.spacing_mm)
+    for row, covariance in enumerate(labels.covariance):
+        if covariance.any() and sample["mask"][row]:
+            wide = targets.widened(back @ covariance @ back.T, sigma)
+            sample["target"][row] = targets.gaussian(sample["points"][row], wide, sample["target"].shape[1:])
 
 
 class ChestDataset(Dataset):

@@ -1,5 +1,7 @@
 """What the networks are asked to do. A loss counts only what is labelled: per landmark, per mask, per class map.
 
+Masks are weights: 1 for a true label, 0 for none, between them for a pseudo-label as sure as its teacher was.
+
 Landmarks: spatial softmax cross-entropy against a Gaussian, plus the distance of the soft-argmax in mm (the pair that
 learned in 100 steps what a binary cross-entropy had not in 1,400). Calcium: binary cross-entropy and soft Dice.
 Coarse: cross-entropy and soft Dice over heart classes; the root's heatmap with the quality focal loss.
@@ -25,7 +27,8 @@ def landmark_loss(
         logits: (B, C, D, H, W).
         target: (B, C, D, H, W) Gaussians that sum to 1 per channel.
         points: (B, C, 3) in voxel indices of the logits.
-        mask: (B, C) 1 where the landmark is labelled and inside the crop. All zeros give two exact zeros.
+        mask: (B, C) weight of each landmark; 0 where it is not labelled or outside the crop. All zeros give two exact
+            zeros.
         spacing_mm: voxel size of the logits.
     """
     shape = logits.shape[2:]
@@ -45,16 +48,20 @@ def landmark_loss(
 
 
 def calcium_loss(logit: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy plus soft Dice over the labelled samples: (B, 1, D, H, W) twice, and (B,)."""
+    """Binary cross-entropy plus soft Dice over the labelled samples: (B, 1, D, H, W) twice, and weights (B,).
+
+    The target may be a probability: 2 min(p, t) in place of 2 p t is the same for a mask, and unlike it has its
+    optimum at p = t (Wang et al., Dice Semimetric Losses, MICCAI 2023).
+    """
     weight = mask.view(-1, 1, 1, 1, 1)
     count = mask.sum().clamp_min(1.0)
     bce = (F.binary_cross_entropy_with_logits(logit, target, reduction="none") * weight).sum()
     bce = bce / (count * logit[0].numel())
-    p = logit.sigmoid() * weight
-    labelled = target * weight
+    p = logit.sigmoid()
     # Over the batch, not per sample: a sample without calcium then has no Dice of its own to be ruined by one voxel.
-    overlap = 2 * (p * labelled).sum() + 10.0
-    dice = 1 - overlap / (p.sum() + labelled.sum() + 10.0)
+    overlap = 2 * (torch.minimum(p, target) * weight).sum() + 10.0
+    dice = 1 - overlap / ((p * weight).sum() + (target * weight).sum() + 10.0)
+    dice = dice * mask.sum().clamp_max(1.0)  # a batch of uncertain labels alone counts for less
     return torch.where(mask.sum() > 0, 10.0 * bce + dice, 0.0 * bce)
 
 
@@ -82,7 +89,7 @@ def root_loss(logit: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def total(task: str, outputs: Batch, batch: Batch, weights: LossConfig) -> tuple[torch.Tensor, dict[str, float]]:
-    """The loss of one batch, and its parts for the curve."""
+    """The loss of one batch, and its parts for the curve. A head whose weight is 0 takes no part at all."""
     parts: dict[str, torch.Tensor] = {}
     if task == "coarse":
         parts["heart"] = weights.heart * heart_loss(outputs["heart"], batch["heart"])
@@ -93,13 +100,16 @@ def total(task: str, outputs: Batch, batch: Batch, weights: LossConfig) -> tuple
             logits = outputs[head]
             these = slice(start, start + logits.shape[1])
             start = these.stop
+            scale = getattr(weights, head)
+            if not scale:
+                continue
             spacing = weights.spacing_mm * batch["image"].shape[2] / logits.shape[2]
             cross, distance = landmark_loss(
                 logits, batch["target"][:, these], batch["points"][:, these], batch["mask"][:, these], spacing
             )
-            scale = getattr(weights, head)
             parts[head] = scale * cross
             parts[f"{head}_mm"] = scale * weights.distance * distance
-        parts["calc"] = weights.calc * calcium_loss(outputs["calc"], batch["calc"], batch["calc_mask"])
+        if weights.calc:
+            parts["calc"] = weights.calc * calcium_loss(outputs["calc"], batch["calc"], batch["calc_mask"])
     loss = sum(parts.values())
     return loss, {name: float(value.detach()) for name, value in parts.items()}

@@ -14,10 +14,11 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
@@ -83,14 +84,21 @@ class Run:
         self.bad = 0
         self.skipped = 0
 
-    def advance(self, batch: dict[str, torch.Tensor]) -> dict[str, float] | None:
-        """One optimiser step; the loss's parts, or None when it was refused because something was not finite."""
+    def advance(
+        self, batch: dict[str, torch.Tensor], penalty: Callable[[], torch.Tensor] | None = None
+    ) -> dict[str, float] | None:
+        """One optimiser step; the loss's parts, or None when it was refused because something was not finite.
+
+        ``penalty`` is added to the loss, if given.
+        """
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
         image = batch["image"].to(memory_format=torch.channels_last_3d)
         self.optimizer.zero_grad(set_to_none=True)
         loss, parts = losses.total(config.task, self.network(image), batch, config.loss)
+        if penalty is not None:
+            loss = loss + penalty()
         finite = bool(torch.isfinite(loss))
         if finite:
             loss.backward()
@@ -118,9 +126,7 @@ class Run:
 
         tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
+        tensors |= self.moments()
         state = {"step": self.step, "bad": self.bad, "skipped": self.skipped, "config": self.config.digest()}
         part = path.with_suffix(".part")
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(part), {"state": json.dumps(state)})
@@ -139,6 +145,18 @@ class Run:
         self.network.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         for name, value in self.average.items():
             value.copy_(tensors[f"average.{name}"])
+        self.set_moments(tensors)
+
+    def moments(self) -> dict[str, torch.Tensor]:
+        """The optimiser's state by the names that :meth:`set_moments` takes."""
+        return {
+            f"optimizer.{key}.{name}": value
+            for name, parameter in self.parameters.items()
+            for key, value in self.optimizer.state.get(parameter, {}).items()
+        }
+
+    def set_moments(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Give the optimiser the state that :meth:`moments` told; parameters that are not in it start anew."""
         for name, parameter in self.parameters.items():
             found = {
                 key: tensors[f"optimizer.{key}.{name}"].clone(memory_format=torch.preserve_format)
@@ -195,19 +213,23 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     return summary
 
 
-def _loop(run: Run, paths: list[Path], curve: _Curve, echo: bool) -> None:
-    config = run.config
-    if run.step >= config.steps:
-        return
-    samples = range(run.step * config.batch, config.steps * config.batch)
-    loader = DataLoader(
-        data.dataset(config, paths),
+def batches(config: TrainConfig, dataset: Dataset, first: int, end: int) -> DataLoader:
+    """The batches of the steps ``first``..``end`` - 1 of a run; step n always shows the same samples."""
+    return DataLoader(
+        dataset,
         batch_size=config.batch,
-        sampler=samples,
+        sampler=range(first * config.batch, end * config.batch),
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
         multiprocessing_context="spawn" if config.workers else None,
     )
+
+
+def _loop(run: Run, paths: list[Path], curve: _Curve, echo: bool) -> None:
+    config = run.config
+    if run.step >= config.steps:
+        return
+    loader = batches(config, data.dataset(config, paths), run.step, config.steps)
     began = saved = time.monotonic()
     first, waited, ready = run.step, 0.0, time.monotonic()
     for batch in loader:

@@ -1,0 +1,188 @@
+"""One validated file per experiment: who takes part, what is trained, how it is averaged. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from fedkdtavi_core import schema
+from fedkdtavi_core.errors import UsageError
+
+from ..config import AugmentConfig, LossConfig, TrainConfig, _Strict
+
+HEADS: tuple[str, ...] = tuple(schema.HEADS)
+TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
+Arm = Literal["federated", "local", "pooled"]
+
+
+class SiteFolder(_Strict):
+    """One hospital: a site dataset (``site.json``), or a cache of crops (``case_*.npz``)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    folder: Path
+
+
+class Aggregation(_Strict):
+    """How the sites' weights become one."""
+
+    rule: Literal["fedavg", "fedprox", "median", "trimmed_mean"] = "fedavg"
+    mu: float = Field(0.01, ge=0, description="fedprox: pull towards the round's first weights")
+    trim: float = Field(0.2, ge=0, lt=0.5, description="trimmed_mean: share left out at each end")
+    local_norms: bool = Field(False, description="each site keeps the affine norms it has learned itself")
+    k: int = Field(1, ge=1, description="sites a head needs in a round, or it stays as it is")
+    absurd: float = Field(10.0, gt=0, description="largest change, in norms of the weights it started from")
+
+
+class Pseudo(_Strict):
+    """How the teachers' predictions become labels where nobody has labelled."""
+
+    kind: Literal["soft", "hard"] = "soft"
+    cap: float = Field(0.7, gt=0, le=1, description="largest weight of a pseudo-label; a true label weighs 1")
+    min_certainty: float = Field(0.2, ge=0, le=1, description="less certain ones are not used")
+    min_plausibility: float = Field(0.05, ge=0, le=1, description="less plausible landmarks are not used")
+    sets: int = Field(1, ge=1, le=2, description="2: the student itself makes a second set, and is trained on with it")
+    labelled_share: float = Field(0.5, gt=0, lt=1, description="share of the samples that show a case with true labels")
+
+
+class Training(_Strict):
+    """How one network is trained in rounds."""
+
+    model: Literal["teacher", "student"]
+    network: dict[str, Any] = Field(default_factory=dict)
+    rounds: int = Field(gt=0, description="times that the sites' weights are averaged")
+    local_steps: int = Field(0, ge=0, description="optimiser steps a site makes in a round; or give local_epochs")
+    local_epochs: float = Field(0.0, ge=0, description="passes through its cases that a site makes in a round")
+    batch: int = Field(2, gt=0)
+    lr: float = Field(1e-3, gt=0)
+    warmup: int = Field(100, ge=0, description="a site's first steps, with a rising learning rate")
+    weight_decay: float = Field(1e-2, ge=0)
+    grad_clip: float = Field(2.0, gt=0)
+    bad_steps: int = Field(20, gt=0, description="consecutive steps without a finite loss before a site gives up")
+    optimizer: Literal["kept", "reset"] = Field("kept", description="a site's moments from one round to the next")
+    ema: float = Field(0.0, ge=0, lt=1, description="moving average over the rounds, which is then the result; 0: none")
+    workers: int = Field(0, ge=0)
+    crop: int = Field(64, gt=0)
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if bool(self.local_steps) == bool(self.local_epochs):
+            raise ValueError("give either local_steps or local_epochs")
+        return self
+
+    def steps(self, cases: int) -> int:
+        """Optimiser steps that a site with so many cases makes in a round."""
+        return self.local_steps or math.ceil(self.local_epochs * cases / self.batch)
+
+
+class Stage(_Strict):
+    """One network's training, resolved: what every site is told, and nothing about where anything lies.
+
+    ``pseudo_set`` is the number of the pseudo-labels that are learned from; None: true labels alone.
+    """
+
+    name: str
+    heads: tuple[str, ...]
+    training: Training
+    aggregation: Aggregation
+    seed: int
+    heads_only: bool = Field(False, description="the backbone is frozen")
+    pseudo: Pseudo | None = None
+    pseudo_set: int | None = None
+    test_ratio: float = 0.0
+    deadline_s: float | None = None
+
+    def digest(self) -> str:
+        """SHA-256 over everything in it that decides the result."""
+        free = {"deadline_s": True, "training": {"workers"}}
+        text = json.dumps(self.model_dump(mode="json", exclude=free), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def for_site(self, site: str, cases: int, folder: Path) -> TrainConfig:
+        """The training of one site over all rounds, as the plain training loop knows it; seeded by the site's name."""
+        training = self.training
+        seed = hashlib.sha256(f"{self.seed} {self.name} {site}".encode()).digest()
+        loss = training.loss.model_copy(update={head: 0.0 for head in HEADS if head not in self.heads})
+        shared = {"batch", "lr", "warmup", "weight_decay", "grad_clip", "bad_steps", "workers", "crop", "network"}
+        return TrainConfig(
+            task=training.model,
+            cache=[folder],
+            out=folder,
+            held_out=0,
+            seed=int.from_bytes(seed[:4], "big") >> 1,
+            steps=training.rounds * training.steps(cases),
+            ema=0.0,
+            loss=loss,
+            augment=training.augment,
+            **{key: getattr(training, key) for key in shared},
+        )
+
+
+class Experiment(_Strict):
+    """One experiment: ``task`` 1 (hinge points + ostia), 2 (septum), 3 (calcification): that teacher alone.
+
+    0: teachers, their pseudo-labels, and the student that learns all heads from both. Without ``pseudo`` the student
+    learns from true labels alone.
+    """
+
+    task: Literal[0, 1, 2, 3] = 0
+    arms: tuple[Arm, ...] = Field(("federated",), min_length=1)
+    sites: tuple[SiteFolder, ...] = Field(min_length=1)
+    out: Path
+    seed: int = Field(0, ge=0)
+    test_ratio: float = Field(0.0, ge=0, lt=1, description="share of each site's cases that nothing learns from")
+    aggregation: Aggregation = Aggregation()
+    deadline_s: float | None = Field(None, gt=0, description="a site that answers later is left out of the round")
+    teacher: Training | None = None
+    teachers: dict[str, Training] = Field(default_factory=dict, description="head -> its own instead of `teacher`")
+    teacher_weights: dict[str, Path] = Field(default_factory=dict, description="head -> a teacher trained before")
+    student: Training | None = None
+    pseudo: Pseudo | None = None
+    init: Path | None = Field(None, description="safetensors that the student, or the finetuning, starts from")
+    bundle: Path | None = Field(None, description="whose coarse network crops the CTs of site datasets")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Experiment:
+        names = [site.name for site in self.sites]
+        if len(set(names)) != len(names):
+            raise ValueError("two sites have the same name")
+        if "federated" in self.arms and self.aggregation.k > len(names):
+            raise ValueError(f"k is {self.aggregation.k}, but only {len(names)} sites take part")
+        unknown = (set(self.teachers) | set(self.teacher_weights)) - set(HEADS)
+        if unknown:
+            raise ValueError(f"there is no head {sorted(unknown)[0]!r}; the heads are {', '.join(HEADS)}")
+        if self.task == 0 and self.student is None:
+            raise ValueError("task 0 trains a student: give `student`")
+        if self.task == 0 and self.pseudo is not None:
+            for head in HEADS:
+                if self.teacher_of(head) is None and head not in self.teacher_weights:
+                    raise ValueError(f"pseudo-labels need a teacher for {head}: give `teacher` or `teacher_weights`")
+        if self.task and self.teacher_of(HEADS[self.task - 1]) is None and self.student is None:
+            raise ValueError(f"task {self.task} trains a teacher: give `teacher`")
+        return self
+
+    def teacher_of(self, head: str) -> Training | None:
+        """How the teacher of ``head`` is trained."""
+        return self.teachers.get(head, self.teacher)
+
+
+def read(path: Path) -> Experiment:
+    """Read and validate an experiment; relative paths in it are relative to the working directory.
+
+    Raises:
+        UsageError: with one sentence that names the file and the key.
+    """
+    try:
+        return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.") from error

@@ -1,0 +1,126 @@
+"""One hospital's side: its cached cases, its own folder for what never leaves it, what it counts for each head."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from fedkdtavi_core.errors import UsageError
+
+from .. import cache
+from .config import HEADS, Stage
+from .labels import Merged, merge, row_slice
+from .pseudo_store import PseudoStore
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site, or several pooled.
+
+    Attributes:
+        name: enters every seed.
+        folders: caches of crops.
+        work: its own folder: optimiser state, pseudo-labels, norms. Nothing in it is sent.
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+    work: Path
+
+    def cases(self, test_ratio: float = 0.0) -> dict[str, Path]:
+        """Case key -> file, without the last ``test_ratio`` of every folder, which are kept for tests."""
+        found = {}
+        for number, folder in enumerate(self.folders):
+            paths = cache.files([folder])
+            kept = len(paths) - math.ceil(test_ratio * len(paths))
+            found |= {f"{number:02d}-{path.stem}": path for path in paths[:kept]}
+        return found
+
+    def test_cases(self, test_ratio: float) -> list[Path]:
+        """The files that :meth:`cases` leaves out."""
+        learning = set(self.cases(test_ratio).values())
+        return [path for folder in self.folders for path in cache.files([folder]) if path not in learning]
+
+    def pseudo(self, number: int) -> PseudoStore:
+        """The site's pseudo-labels, set ``number``."""
+        return PseudoStore(self.work / f"pseudo-{number}")
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a site learns from in one stage.
+
+    Attributes:
+        paths: case key -> file; only cases that teach one of the stage's heads.
+        store: where their pseudo-labels are, or None.
+        labelled: keys of the cases with a true label for one of the stage's heads.
+        head_weights: head -> sum over the cases of the mean weight of its labels.
+        digest: SHA-256 over all of it.
+    """
+
+    paths: dict[str, Path]
+    store: PseudoStore | None
+    labelled: tuple[str, ...]
+    head_weights: dict[str, float]
+    digest: str
+
+
+def gather(site: Site, stage: Stage) -> Cases:
+    """The cases of ``site`` that teach ``stage``.
+
+    Raises:
+        UsageError: the folder is empty, or its pseudo-labels have not been made.
+    """
+    store = None if stage.pseudo_set is None else site.pseudo(stage.pseudo_set)
+    paths, labelled, digests = {}, [], []
+    weights = dict.fromkeys(stage.heads, 0.0)
+    for key, path in site.cases(stage.test_ratio).items():
+        truth, digest = examined(path)
+        guess = None if store is None else store.load(key)
+        if guess is not None and guess.case_digest != digest:
+            raise UsageError(f"{site.name}: {key} has changed since its pseudo-labels were made; make them anew.")
+        own = {head: truth[head] for head in stage.heads}
+        merged = own if guess is None else _weights(merge(cache.load(path), guess, stage.pseudo))
+        if not any(merged[head] for head in stage.heads):
+            continue
+        paths[key] = path
+        if any(own.values()):
+            labelled.append(key)
+        digests.append([key, digest, None if guess is None else guess.digest])
+        for head in stage.heads:
+            weights[head] += merged[head]
+    total = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    heads = {head: round(weight, 6) for head, weight in weights.items() if weight > 0}
+    return Cases(paths, store, tuple(labelled), heads, total)
+
+
+def counts(site: Site, test_ratio: float = 0.0) -> dict[str, float]:
+    """Head -> cases with a true label for it (a case with three of five points counts 0.6)."""
+    found = [examined(path)[0] for path in site.cases(test_ratio).values()]
+    return {head: sum(truth[head] for truth in found) for head in HEADS}
+
+
+def examined(path: Path) -> tuple[dict[str, float], str]:
+    """Head -> how much of it is truly labelled (0..1), and the SHA-256 of CT and labels, of one cached case."""
+    stat = path.stat()
+    return _examined(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=20_000)
+def _examined(path: Path, _changed: int, _size: int) -> tuple[dict[str, float], str]:
+    case = cache.load(path)
+    total = hashlib.sha256(f"{case.hu.shape} {case.spacing} {case.calc_labelled}".encode())
+    for array in (case.hu, case.points.astype(np.float32), case.calc if case.calc_labelled else np.zeros(0)):
+        total.update(np.ascontiguousarray(array).tobytes())
+    return _weights(merge(case, None, None)), total.hexdigest()
+
+
+def _weights(merged: Merged) -> dict[str, float]:
+    weights = {head: float(merged.labels.weights[row_slice(head)].mean()) for head in HEADS if head != "calc"}
+    return weights | {"calc": merged.labels.calc_weight}

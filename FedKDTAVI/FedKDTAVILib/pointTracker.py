@@ -87,14 +87,16 @@ class PointTracker:
         now = self._positions()
         if len(now) != len(start) or self._node.GetLocked():
             return
+        held = self._heldIndex()
+        own = [
+            index
+            for index in (range(len(now)) if held is None else [held])
+            if index < len(now) and not self._node.GetNthControlPointLocked(index)
+        ]
         # Not a number where a point has no position: never over the limit.
         distance = np.linalg.norm(now - start, axis=1)
-        self._putBack(start, np.flatnonzero((distance > 0) & (distance <= MOVED_MM)).tolist())
-        moved = np.flatnonzero(distance > MOVED_MM).tolist()
-        held = self._heldIndex()
-        if held is not None:
-            moved = [index for index in moved if index == held]
-        moved = [index for index in moved if not self._node.GetNthControlPointLocked(index)]
+        self._putBack(start, [index for index in own if 0 < distance[index] <= MOVED_MM])
+        moved = [index for index in own if distance[index] > MOVED_MM]
         if moved:
             self._listener.pointsMoved(self._node, moved)
 

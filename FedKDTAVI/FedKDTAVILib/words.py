@@ -43,6 +43,11 @@ def confidenceText(item: Item) -> str:
     return "" if confidence is None else _("{percent} %").format(percent=percent(confidence))
 
 
+def panelRows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows in their order, but those on the CT's suitability last: the line above the table has said it."""
+    return sorted(rows, key=lambda row: row["group"] == "suitability")
+
+
 def rowTip(row: Mapping[str, Any]) -> str:
     """All that is to be known of a measurement: definition, normal range, warning, why there is none."""
     parts = (row["definition"], row["normal"] and _("Normal: {range}").format(range=row["normal"]), row["warning"])

@@ -84,3 +84,40 @@ def run_installed(tree: InstallTree, code: str, folder: Path) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_module_runs_from_the_installed_tree_alone(tree, tmp_path):
+    pytest.importorskip("PySide6")
+    said = run_installed(
+        tree,
+        """
+        import json, sys, time
+        from pathlib import Path
+        import pythonqt
+        app = pythonqt.start()
+        folder = Path(sys.argv[1])
+        widget = pythonqt.loadModule(folder / "FedKDTAVI.py").widget
+        heavy = sorted({"scipy", "onnxruntime", "nibabel", "SimpleITK", "matplotlib"} & set(sys.modules))
+        ui, workspace = widget.ui, widget.window.workspace
+        ui.sampleButton.click()
+        ui.runButton.click()
+        end = time.monotonic() + 240
+        while workspace.busy and time.monotonic() < end:
+            app.processEvents()
+            time.sleep(0.02)
+        import fedkdtavi_core, FedKDTAVILib
+        from fedkdtavi_core.bundle import resolve
+        places = [fedkdtavi_core.__file__, FedKDTAVILib.__file__, str(resolve().path)]
+        print(json.dumps({
+            "heavy": heavy, "problem": workspace.problem, "review": ui.reviewLabel.text,
+            "rows": ui.measureTable.rowCount, "places": places,
+        }))
+        """,
+        tmp_path,
+    )
+    assert said["problem"] == ""
+    assert said["review"] == "0 of 9 reviewed"
+    assert said["rows"] > 20
+    assert said["heavy"] == []
+    assert all(Path(place).is_relative_to(tree.folder) for place in said["places"])

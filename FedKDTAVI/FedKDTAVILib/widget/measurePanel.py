@@ -11,7 +11,7 @@ from ..liveMeasurements import LiveMeasurements, Table
 from ..measurementTable import tableText, valueText, writeCsv
 from ..siteWalk import Decisions, decisions
 from ..volumeCache import VolumeCache
-from ..words import rowTip, shortNormal, warningsText
+from ..words import panelRows, rowTip, shortNormal, warningsText
 from . import dialogs
 from .panel import Panel
 from .tables import fillTable, setColumns
@@ -28,6 +28,7 @@ class MeasurePanel(Panel):
         self._measured: Decisions | None = None
         self._plotShown = False
         setColumns(self.ui.measureTable, stretch=(0, 2))
+        self._clear()
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
         self.ui.csvButton.connect("clicked(bool)", self.onCsv)
         self.ui.plotButton.connect("clicked(bool)", self.onPlot)
@@ -52,20 +53,22 @@ class MeasurePanel(Panel):
     def onMeasured(self, table: Table) -> None:
         """There are new numbers."""
         self.table = table
-        self.ui.suitabilityLabel.text = table.suitability
+        self._say(table.suitability)
+        self.ui.measureTable.setVisible(True)
         self.ui.warningsLabel.text = warningsText(table.warnings)
         self.ui.warningsLabel.setVisible(bool(table.warnings))
-        rows = [(row["name"], valueText(row), shortNormal(row)) for row in table.rows]
-        tips = [rowTip(row) for row in table.rows]
-        # Rows change their height only when they are few moments apart from a drag.
-        fillTable(self.ui.measureTable, rows, tips, [bool(row["warning"]) for row in table.rows], wrap=table.whole)
+        shown = panelRows(table.rows)
+        rows = [(row["name"], valueText(row), shortNormal(row)) for row in shown]
+        tips = [rowTip(row) for row in shown]
+        # Heights are laid out anew only when the drag has ended.
+        fillTable(self.ui.measureTable, rows, tips, [bool(row["warning"]) for row in shown], wrap=table.whole)
         if self._plotShown and table.whole:
             self._plot().show(table.carm, table.planeReason)
 
     def onProblem(self, sentence: str) -> None:
         """Nothing can be measured."""
         self._clear()
-        self.ui.suitabilityLabel.text = sentence
+        self._say(sentence)
 
     def onCopy(self, checked: bool = False) -> None:
         """Put the table on the clipboard."""
@@ -101,9 +104,13 @@ class MeasurePanel(Panel):
 
     def _clear(self) -> None:
         self.table = None
-        self.ui.suitabilityLabel.text = ""
+        self._say(_("Nothing to measure yet: run first, or open a case."))
         self.ui.warningsLabel.setVisible(False)
+        self.ui.measureTable.setVisible(False)
         fillTable(self.ui.measureTable, [])
+
+    def _say(self, sentence: str) -> None:
+        self.ui.suitabilityLabel.text = sentence
 
     def _plot(self) -> CArmPlot:
         return CArmPlot(self.workspace.parameterNode.parameterNode)

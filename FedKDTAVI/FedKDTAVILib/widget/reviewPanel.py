@@ -102,6 +102,7 @@ class ReviewPanel(Panel):
         self._filling = True
         try:
             rows = [(item.name, statusText(item), confidenceText(item), "; ".join(item.doubt.flags)) for item in items]
+            table.setVisible(bool(rows))
             fillTable(table, rows, bold=[not item.state.reviewed for item in items])
             if session is not None:
                 table.selectRow(session.queue.order.index(session.queue.current))
@@ -128,4 +129,5 @@ class ReviewPanel(Panel):
             ("redoButton", none or ("" if redo else _("Nothing to redo.")), _("Redo: {what}").format(what=redo)),
         ):
             self.allow(getattr(self.ui, button), reason, _("{does} (key {key})").format(does=does, key=keyOf(button)))
-        self.ui.slabCheckBox.enabled = self.ui.ghostCheckBox.enabled = session is not None
+        self.allow(self.ui.slabCheckBox, none, _("Show a slab of 8 mm as maximum intensity in the slice views"))
+        self.allow(self.ui.ghostCheckBox, none, _("Show where the model had put the points"))

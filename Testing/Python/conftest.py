@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ def hiddenErrors(monkeypatch):
     errors: list[BaseException] = []
     monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: errors.append(error))
     yield errors
-    assert errors == [], "an exception in a slot or an observer"
+    told = "\n".join("".join(traceback.format_exception(error)) for error in errors)
+    assert errors == [], f"an exception in a slot or an observer:\n{told}"
 
 
 @pytest.fixture

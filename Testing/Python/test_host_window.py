@@ -36,6 +36,14 @@ def test_properties_have_no_parentheses() -> None:
     assert (button.text, button.enabled, button.toolTip) == ("Run", False, "No CT")
 
 
+def test_timer_has_a_property_and_a_function_of_one_name() -> None:
+    heard = []
+    qt.QTimer.singleShot(0, lambda: heard.append("now"))
+    slicer.app.processEvents()
+    assert heard == ["now"]
+    assert qt.QTimer().singleShot is False
+
+
 def test_misspelt_property_raises() -> None:
     with pytest.raises(AttributeError, match="toolTpi"):
         qt.QPushButton().toolTpi = "No CT"

@@ -53,18 +53,26 @@ def _propertiesAsAttributes(cls: type) -> None:
         known = meta.property(index)
         if known.name() in _VIRTUAL:
             continue
-        setattr(cls, known.name(), _attribute(known.name(), known.isWritable()))
+        name = known.name()
+        setattr(cls, name, _Attribute(name, known.isWritable(), getattr(cls, name, None)))
 
 
-def _attribute(name: str, writable: bool) -> property:
-    def read(one):
-        return one.property(name)
+class _Attribute:
+    """A property of Qt: its value behind an object; behind a class what Qt has there (QTimer.singleShot)."""
 
-    def write(one, value) -> None:
-        if not one.setProperty(name, value) and one.property(name) != value:
-            raise ValueError(f"{type(one).__name__}.{name} cannot be set to {value!r}.")
+    def __init__(self, name: str, writable: bool, ofClass) -> None:
+        self._name = name
+        self._writable = writable
+        self._ofClass = ofClass
 
-    return property(read, write if writable else None)
+    def __get__(self, one, _cls=None):
+        return self._ofClass if one is None else one.property(self._name)
+
+    def __set__(self, one, value) -> None:
+        if not self._writable:
+            raise AttributeError(f"{type(one).__name__}.{self._name} can only be read.")
+        if not one.setProperty(self._name, value) and one.property(self._name) != value:
+            raise ValueError(f"{type(one).__name__}.{self._name} cannot be set to {value!r}.")
 
 
 def _className(one) -> str:

@@ -23,7 +23,12 @@ def draw_calcium(panel: Panel, root: Root) -> None:
     if volumes is None:
         panel.caption(f"Calcium not measured: {rule}.", color=style.CAUTION.ink)
     else:
-        panel.caption(f"{fixed(volumes.total)} mm³ in all, no Agatston score.", sentence(rule).replace("mm3", "mm³"))
+        total = f"{fixed(volumes.total)} mm³ in all, no Agatston score."
+        clauses = rule.replace("mm3", "mm³").split("; ")  # what matters most comes first; the files hold all of it
+        told = [sentence("; ".join(clauses[:count])) for count in range(len(clauses), 0, -1)]
+        panel.caption(
+            next((f"{total} {words}" for words in told if panel.fits(f"{total} {words}")), f"{total} {told[-1]}")
+        )
     if root.plane is None:
         panel.message(f"No slab through the root: {root.reason}.")
         return

@@ -52,6 +52,10 @@ class Panel:
             self.sheet.text(self.x, y, line, size=size, color=color)
             y += line_height(size)
 
+    def fits(self, *lines: str) -> bool:
+        """Can these sentences stand under the picture at full size?"""
+        return sum(len(self.sheet.wrap(line, self.side, style.TINY)) for line in lines) <= CAPTION_LINES
+
     def picture(self, image: np.ndarray, view: View, window: style.Window) -> None:
         """The CT in the window's greys, with scale bar, directions, the window's name and why it is this one."""
         low, high = window.limits

@@ -54,6 +54,7 @@ class Window:
     width: float
     level: float
     why: str = ""
+    least: float = 0.5  # it may be narrowed to this share of it, for weak contrast
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -66,9 +67,9 @@ class Window:
 
 ANGIO = Window(800, 300)  # for a lumen of CONTRAST_HU; other lumens scale it, so that blood is always as bright
 # Wide enough that calcium stays brighter than contrast under a maximum intensity projection.
-CALCIUM = Window(1200, 450)
+CALCIUM = Window(1200, 450, least=1.0)
 CONTRAST_HU = 400.0
-LEAST_SCALE, MOST_SCALE = 0.5, 2.0
+MOST_SCALE = 2.0
 PLAIN = Window(350, 40, "no contrast")  # the usual window of the mediastinum
 
 
@@ -78,7 +79,7 @@ def window(usual: Window, lumen_hu: float | None, contrasted: bool) -> Window:
         return usual
     if not contrasted:
         return PLAIN
-    scale = min(max(lumen_hu / CONTRAST_HU, LEAST_SCALE), MOST_SCALE)
+    scale = min(max(lumen_hu / CONTRAST_HU, usual.least), MOST_SCALE)
     return Window(
         10 * round(usual.width * scale / 10), 10 * round(usual.level * scale / 10), f"lumen {fixed(lumen_hu)} HU"
     )

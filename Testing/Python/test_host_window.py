@@ -38,9 +38,16 @@ def test_properties_have_no_parentheses() -> None:
 
 def test_timer_has_a_property_and_a_function_of_one_name() -> None:
     heard = []
-    qt.QTimer.singleShot(0, lambda: heard.append("now"))
+
+    class Listener:
+        def hear(self) -> None:
+            heard.append("method")
+
+    listener = Listener()
+    qt.QTimer.singleShot(0, lambda: heard.append("function"))
+    qt.QTimer.singleShot(0, listener.hear)
     slicer.app.processEvents()
-    assert heard == ["now"]
+    assert sorted(heard) == ["function", "method"]
     assert qt.QTimer().singleShot is False
 
 

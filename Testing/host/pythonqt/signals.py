@@ -13,6 +13,8 @@ _connect, _disconnect = QObject.connect, QObject.disconnect
 
 def connectSignal(sender: QObject, signal, *receiver) -> bool:
     """Connect a signal, given by its signature, to a function, or to an object and the signature of its slot."""
+    if isinstance(signal, QObject):  # PySide6's own way, which it goes itself inside of QTimer.singleShot
+        return bool(_connect(signal, *receiver))
     if not isinstance(signal, str):
         return bool(_connect(sender, signal, *receiver))
     bound = boundSignal(sender, signal)

@@ -113,7 +113,7 @@ def predict(
     centers = [np.asarray(center_ras, float)]
     decoded, logits, grid = look(centers[0], 0)
     for number in range(passes):
-        better = _better_center(decoded, centers[0], centers[-1])
+        better = better_center(decoded, centers[0], centers[-1])
         if better is None:
             break
         centers.append(better)
@@ -196,7 +196,7 @@ def _outputs(heads: Mapping[str, Any]) -> dict[str, list[str]]:
     return {head: heads[head]["outputs"] for head in LANDMARK_HEADS if head in heads}
 
 
-def _better_center(decoded: Mapping[str, heatmap.Decoded], first: np.ndarray, current: np.ndarray) -> np.ndarray | None:
+def better_center(decoded: Mapping[str, heatmap.Decoded], first: np.ndarray, current: np.ndarray) -> np.ndarray | None:
     """Where the crop should be centred instead, or None when it is fine or the hinge points are not to be believed."""
     hinges = [decoded.get(i) for i in schema.HINGE_IDS]
     if any(hinge is None or hinge.confidence < _BELIEVED for hinge in hinges):

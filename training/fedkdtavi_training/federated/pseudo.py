@@ -1,0 +1,144 @@
+"""Teachers look at every CT of a site, the product's way: crop, network, sub-voxel decoding, plausibility.
+
+What they see is stored as mean, covariance and confidence of each landmark and a probability map of calcium; what it
+weighs in training is decided there (:mod:`.labels`), so one set serves soft and hard pseudo-labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from fedkdtavi_core import fine, geometry, heatmap, intensity, plausibility, schema
+from fedkdtavi_core.annotation import Annotation, Status
+from fedkdtavi_core.volume import Grid, Volume
+
+from .. import cache, networks, train
+from .config import Stage
+from .labels import row_slice
+from .messages import Teacher, Update
+from .pseudo_store import FULL, Pseudo
+from .site import Site, examined
+
+IN_QUESTION = 0.1  # probability from which a voxel is one that could be calcium
+
+
+def label_site(
+    site: Site,
+    stage: Stage,
+    number: int,
+    teachers: Mapping[str, Teacher],
+    report: Callable[[int, int], None] = lambda done, todo: None,
+) -> Update:
+    """Make set ``number`` of the site's pseudo-labels; cases that have been done with these teachers are kept.
+
+    Returns:
+        An update without weights: ``metrics`` has the number of cases and the heads' mean certainty, ``digest`` stands
+        for all pseudo-labels of the site.
+    """
+    train.prepare_torch()
+    nets = {teacher.digest: _network(teacher) for teacher in teachers.values()}
+    by_head = {head: nets[teacher.digest] for head, teacher in teachers.items()}
+    made_by = {head: teachers[head].digest for head in sorted(teachers)}
+    store, cases = site.pseudo(number), site.cases(stage.test_ratio)
+    digests, sums = [], dict.fromkeys(made_by, 0.0)
+    for done, (key, path) in enumerate(cases.items(), 1):
+        case_digest = examined(path)[1]
+        if store.made_of(key) != (made_by, case_digest):
+            seen = look(cache.load(path), by_head, stage.training.crop, stage.training.loss.spacing_mm)
+            store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case_digest))
+        pseudo = store.load(key)
+        digests.append((key, pseudo.digest))
+        for head in sums:
+            sums[head] += pseudo.calc_certainty if head == "calc" else float(pseudo.confidence[row_slice(head)].mean())
+        report(done, len(cases))
+    metrics = {f"certainty_{head}": total / max(len(cases), 1) for head, total in sums.items()}
+    digest = train.digest({key: torch.frombuffer(bytearray.fromhex(d), dtype=torch.uint8) for key, d in digests})
+    return Update(site.name, number, "", {}, {}, metrics | {"cases": float(len(cases))}, digest)
+
+
+def look(case: cache.Case, by_head: Mapping[str, torch.nn.Module], crop: int, spacing_mm: float) -> dict[str, object]:
+    """What the networks see in one case: the fields of :class:`.pseudo_store.Pseudo` but for the digests.
+
+    The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
+    hinge points that are seen. Axes of the case are R, A, S with its first voxel at 0 mm.
+    """
+    affine = np.diag([case.spacing, case.spacing, case.spacing, 1.0])
+    volume = Volume(case.hu, affine)
+    first = volume.grid.to_ras((np.array(case.hu.shape) - 1) / 2)
+    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm)
+    better = fine.better_center(decoded, first, first) if "hps" in by_head else None
+    if better is not None:
+        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm)
+    count = len(schema.LANDMARK_IDS)
+    seen = {
+        "mean": np.full((count, 3), np.nan, np.float32),
+        "covariance": np.zeros((count, 3, 3), np.float32),
+        "confidence": np.zeros(count, np.float32),
+        "plausibility": _plausibility(case, decoded, volume.grid),
+        "calc": None,
+        "calc_certainty": 0.0,
+    }
+    for row, label_id in enumerate(schema.LANDMARK_IDS):
+        if label_id in decoded:
+            seen["mean"][row] = decoded[label_id].position / case.spacing
+            seen["covariance"][row] = decoded[label_id].covariance / case.spacing**2
+            seen["confidence"][row] = decoded[label_id].confidence
+    if calc is not None:
+        # Outside the crop nothing is calcium of the valve: the crop's faces are 40 mm from the root's centre.
+        on_case = geometry.resample(Volume(calc, grid.affine), volume.grid, fill=0.0)
+        seen["calc"] = np.rint(np.clip(on_case, 0, 1) * FULL).astype(np.uint8)
+        seen["calc_certainty"] = calcium_certainty(calc)
+    return seen
+
+
+def calcium_certainty(probability: np.ndarray) -> float:
+    """Mean of |2 p - 1| over the voxels in question (p over 0.1).
+
+    0 when there are none: a teacher that sees no calcium in a valve that is to be replaced has more likely missed it.
+    """
+    asked = probability[probability > IN_QUESTION]
+    return float(np.abs(2 * asked - 1).mean()) if asked.size else 0.0
+
+
+def _view(
+    volume: Volume, by_head: Mapping[str, torch.nn.Module], centre: np.ndarray, crop: int, spacing_mm: float
+) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
+    grid = geometry.crop_grid(centre, crop, spacing_mm)
+    image = torch.from_numpy(intensity.normalise(geometry.resample(volume, grid)))[None, None]
+    image = image.to(memory_format=torch.channels_last_3d)
+    outputs: dict[int, dict[str, torch.Tensor]] = {}
+    decoded: dict[str, heatmap.Decoded] = {}
+    calc = None
+    for head, network in by_head.items():
+        if id(network) not in outputs:
+            with torch.inference_mode():
+                outputs[id(network)] = network(image)
+        logits = outputs[id(network)][head][0].float().numpy()
+        if head == "calc":
+            calc = np.exp(-np.logaddexp(np.float32(0), -logits[0]))
+        else:
+            found = heatmap.decode(logits, fine.output_grid(grid, logits.shape[1]))
+            decoded |= dict(zip(schema.HEADS[head], found, strict=True))
+    return decoded, calc, grid
+
+
+def _plausibility(case: cache.Case, decoded: Mapping[str, heatmap.Decoded], grid: Grid) -> np.ndarray:
+    """(7,) scores beside the case's true labels; 0 for what cannot be."""
+    annotation = Annotation()
+    for row, (label_id, landmark) in enumerate(annotation.landmarks.items()):
+        if np.isfinite(case.points[row]).all():
+            landmark.position, landmark.status = grid.to_ras(case.points[row]), Status.CONFIRMED
+        elif label_id in decoded:
+            landmark.position, landmark.confidence = decoded[label_id].position, decoded[label_id].confidence
+    plausibility.check(annotation, grid)
+    scores = plausibility.plausibility_score(annotation)
+    return np.array([scores[label_id] for label_id in schema.LANDMARK_IDS], np.float32)
+
+
+def _network(teacher: Teacher) -> torch.nn.Module:
+    network = networks.build(teacher.model, teacher.network)
+    network.load_state_dict(teacher.weights)
+    return network.eval()

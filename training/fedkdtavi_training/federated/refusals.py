@@ -1,0 +1,54 @@
+"""Updates that must not be averaged: stale, of another shape, not finite, absurdly far away. Each with its reason."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .heads import part_of, taught
+from .messages import Task, Update, Weights
+
+_MOST_CASES = 1e6
+
+
+def reason_against(update: Update, task: Task, base: str) -> str | None:
+    """Why ``update`` is refused as an answer to ``task`` whose weights have the digest ``base``; None: it is sound."""
+    if update.round_number != task.round_number:
+        return f"it answers round {update.round_number + 1}, not {task.round_number + 1}"
+    if update.base != base:
+        return "it started from other weights than this round's"
+    for head, weight in update.head_weights.items():
+        if head not in task.stage.heads:
+            return f"it counts labels for {head}, which is not trained here"
+        if not (math.isfinite(weight) and 0 < weight <= _MOST_CASES):
+            return f"it counts {weight} labels for {head}"
+    return _unfit(update, task) or _absurd(update.weights, task)
+
+
+def change(weights: Weights, start: Weights) -> float:
+    """How far the weights went: the norm of the change in norms of where they started."""
+    moved = sum(float((value.double() - start[name].double()).square().sum()) for name, value in weights.items())
+    before = sum(float(start[name].double().square().sum()) for name in weights)
+    return math.sqrt(moved) / max(math.sqrt(before), 1e-12)
+
+
+def _unfit(update: Update, task: Task) -> str | None:
+    floating = [name for name, value in task.weights.items() if value.is_floating_point()]
+    expected = taught(task.weights, update.head_weights, heads_only=task.stage.heads_only, names=floating)
+    if update.weights.keys() != expected.keys():
+        name = sorted(update.weights.keys() ^ expected.keys())[0]
+        verb = "misses" if name in expected else "holds"
+        return f"it {verb} {name} ({part_of(name)}), unlike its label counts say"
+    for name, value in update.weights.items():
+        wanted = expected[name]
+        if value.shape != wanted.shape or value.dtype != wanted.dtype:
+            return f"{name} is {tuple(value.shape)} {value.dtype}, not {tuple(wanted.shape)} {wanted.dtype}"
+        if not bool(torch.isfinite(value).all()):
+            return f"{name} is not finite"
+    return None
+
+
+def _absurd(weights: Weights, task: Task) -> str | None:
+    moved, limit = change(weights, task.weights), task.stage.aggregation.absurd
+    return f"its weights moved by {moved:.3g} times their norm, over {limit:g}" if moved > limit else None

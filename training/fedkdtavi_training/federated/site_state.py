@@ -1,0 +1,52 @@
+"""What a site keeps from one round to the next: the optimiser's moments and, where wanted, its norms. Never sent.
+
+One file a round, so that a round that is done again after a crash starts from the same state as the first time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from . import files, local_norms
+from .config import Stage
+
+_KEPT = 2  # rounds: the one that is done, and the one before it, in case it has to be done again
+
+
+def restore(run: object, folder: Path, stage: Stage, round_number: int) -> None:
+    """Give ``run`` (:class:`~..train.Run`) the newest state from before ``round_number``, if there is one."""
+    found = [path for path in _states(folder) if _round(path) < round_number]
+    if not found:
+        return
+    tensors, header = files.read_tensors(found[-1])
+    if header["stage"] != stage.digest():
+        return
+    if stage.training.optimizer == "kept":
+        run.set_moments(tensors)
+    if stage.aggregation.local_norms:
+        norms = {name[5:]: value for name, value in tensors.items() if name.startswith("norm.")}
+        run.network.load_state_dict(norms, strict=False)
+
+
+def keep(run: object, folder: Path, stage: Stage, round_number: int) -> None:
+    """Write the state after ``round_number``; older ones that are no longer needed go."""
+    tensors: dict[str, torch.Tensor] = {}
+    if stage.training.optimizer == "kept":
+        tensors |= run.moments()
+    if stage.aggregation.local_norms:
+        tensors |= {f"norm.{name}": value for name, value in local_norms.own(run.network).items()}
+    if not tensors:
+        return
+    files.write_tensors(folder / f"round-{round_number:05d}.safetensors", tensors, {"stage": stage.digest()})
+    for path in [path for path in _states(folder) if _round(path) <= round_number][:-_KEPT]:
+        path.unlink()
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("round-*.safetensors"))
+
+
+def _round(path: Path) -> int:
+    return int(path.stem.split("-")[1])

@@ -1,0 +1,159 @@
+"""The rounds: broadcast, collect, check, average, checkpoint. Engine-free: a driver brings the tasks to the sites.
+
+The result does not depend on who answers first: updates are spilt to disk and averaged in the order of the sites. A
+run that was killed goes on with the round it was in, with the updates that had already come, and ends in the same
+weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fedkdtavi_core.errors import InputError, UsageError
+
+from .. import train
+from . import curves, files, refusals
+from .aggregate import Spilt, aggregate
+from .checkpoint import Checkpoint
+from .config import Stage
+from .messages import Driver, SiteFailedError, Task, Update, Weights
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def run(
+    stage: Stage,
+    driver: Driver,
+    start: Weights,
+    out: Path,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Checkpoint:
+    """All rounds of ``stage``, or those that are left; ``weights`` of the result are the last, or their average.
+
+    Args:
+        start: weights of the whole network before the first round.
+        out: the server's folder: checkpoint, curves, and the updates of the round in hand.
+        inputs: site -> digest of its data, where the caller knows it: a run does not go on with other data.
+        say: takes the log's sentences.
+
+    Raises:
+        UsageError: ``out`` holds another run; no site has labels.
+        TrainingError: no site gave a usable update in a round; the disk is full.
+    """
+    identity = {
+        "configuration": stage.digest(),
+        "first weights": train.digest(start),
+        "sites": list(driver.sites),
+        "cases": dict(inputs or {}),
+    }
+    path = out / CHECKPOINT
+    state = Checkpoint.load(path, identity) if path.exists() else Checkpoint(identity, 0, start, start)
+    k = stage.aggregation.k
+    say(f"{stage.name}: {len(driver.sites)} sites, k = {k}" + (" (every site's update alone counts)" * (k == 1)))
+    while state.rounds < stage.training.rounds:
+        state = _round(stage, driver, state, out, say)
+        state.save(path)
+        curves.write(out / "curves.csv", state.history)
+        shutil.rmtree(_folder(out, state.rounds - 1), ignore_errors=True)
+    if stage.training.ema > 0:
+        return Checkpoint(identity, state.rounds, state.average, state.average, state.history, state.frozen)
+    return state
+
+
+def _round(stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Callable[[str], None]) -> Checkpoint:
+    number = state.rounds
+    task = Task("train", stage, number, state.weights)
+    updates, rows = _collect(driver, task, _folder(out, number), say)
+    if not updates:
+        if all(row["outcome"] == "no labels" for row in rows):
+            raise UsageError(
+                f"{stage.name}: no site has labels for {', '.join(stage.heads)}; add some, or leave it out."
+            )
+        raise train.TrainingError(
+            f"{stage.name}: no site gave a usable update in round {number + 1}; mend the sites and start again."
+        )
+    weights, frozen = aggregate(stage, state.weights, updates)
+    for sentence in frozen.values():
+        say(f"{stage.name} round {number + 1}: {sentence}")
+    keep = min(stage.training.ema, (1 + number) / (10 + number))
+    average = {
+        name: state.average[name].lerp(value, 1 - keep) if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    return Checkpoint(
+        state.identity,
+        number + 1,
+        weights,
+        average,
+        [*state.history, *rows],
+        [*state.frozen, *(f"round {number + 1}: {sentence}" for sentence in frozen.values())],
+    )
+
+
+def _collect(
+    driver: Driver, task: Task, folder: Path, say: Callable[[str], None]
+) -> tuple[list[Spilt], list[dict[str, Any]]]:
+    """The sound updates in the order of the sites, and a row for every site."""
+    base = train.digest(task.weights)
+
+    def ask(site: str) -> tuple[Spilt | None, dict[str, Any]]:
+        return _already(site, task, base, folder) or _ask(driver, site, task, base, folder)
+
+    if driver.parallel > 1:
+        with ThreadPoolExecutor(driver.parallel) as pool:
+            answers = list(pool.map(ask, driver.sites))
+    else:
+        answers = [ask(site) for site in driver.sites]
+    for _, row in answers:
+        if row["outcome"] in ("failed", "refused"):
+            left_out = f"{row['site']} is left out of round {task.round_number + 1}"
+            say(f"{task.stage.name}: {left_out} ({row['outcome']}): {row['reason']}")
+    return [spilt for spilt, _ in answers if spilt is not None], [row for _, row in answers]
+
+
+def _ask(driver: Driver, site: str, task: Task, base: str, folder: Path) -> tuple[Spilt | None, dict[str, Any]]:
+    row: dict[str, Any] = {"round": task.round_number + 1, "site": site, "outcome": "failed", "reason": ""}
+    try:
+        update = driver.send(site, task)
+    except SiteFailedError as error:
+        return None, row | {"reason": error.reason}
+    if update.site != site:
+        return None, row | {"outcome": "refused", "reason": f"it says it is {update.site}"}
+    if not update.head_weights and not update.weights:
+        return None, row | {"outcome": "no labels", "digest": update.digest}
+    reason = refusals.reason_against(update, task, base)
+    if reason is not None:
+        return None, row | {"outcome": "refused", "reason": reason}
+    row |= {"outcome": "averaged", "change": refusals.change(update.weights, task.weights), **_told(update)}
+    path = folder / f"{site}.safetensors"
+    files.write_tensors(path, update.weights, {"base": base, "row": row, "head_weights": update.head_weights})
+    return Spilt(site, path, update.head_weights), row
+
+
+def _told(update: Update) -> dict[str, Any]:
+    counted = {f"weight_{head}": weight for head, weight in update.head_weights.items()}
+    return {"digest": update.digest, **counted, **update.metrics}
+
+
+def _already(site: str, task: Task, base: str, folder: Path) -> tuple[Spilt, dict[str, Any]] | None:
+    """A site's update that had come before the server was cut off in this round."""
+    path = folder / f"{site}.safetensors"
+    if not path.exists():
+        return None
+    try:
+        header = files.read_header(path)
+    except InputError:
+        return None
+    if header["base"] != base or header["row"]["round"] != task.round_number + 1:
+        return None
+    return Spilt(site, path, header["head_weights"]), header["row"]
+
+
+def _folder(out: Path, number: int) -> Path:
+    return out / f"round-{number + 1:05d}"

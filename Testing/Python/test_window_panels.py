@@ -316,6 +316,7 @@ class TestExport:
         assert (saved.reviewed, saved.total) == (1, 9)
         assert texts(ui.caseTable) == [[saved.caseId, "1 of 9"]]
         assert not ui.nextCaseButton.enabled
+        assert f'fedkdtavi site status "{tmp_path}"' in ui.commandLabel.text
         asked = []
         monkeypatch.setattr(dialogs, "confirm", lambda question, title: asked.append(question))
         monkeypatch.setattr(dialogs, "folder", lambda *_: saved.path)
@@ -365,6 +366,84 @@ class TestSegmentEditorAndSettings:
         ui.reviewerEdit.editingFinished.emit()
         assert settings.reviewer == "R1" and ui.problemLabel.text == ""
         ui.deviceSelector.setCurrentIndex(0)
+
+
+class TestModule:
+    def test_label_map_is_not_chosen_by_itself(self, widget, scene):
+        leave(widget)
+        scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        enter(widget)
+        assert widget.window.workspace.volumeNode is None
+
+    def test_second_instance_shows_the_same_review(self, case):
+        second = loadModule(MODULE).widget
+        try:
+            assert second.ui.reviewLabel.text == "0 of 9 reviewed"
+            case.ui.acceptButton.click()
+            leave(second)
+            enter(second)
+            assert second.ui.reviewLabel.text == "1 of 9 reviewed"
+        finally:
+            leave(second)
+            second.cleanup()
+
+    def test_saved_scene_goes_on_where_the_review_stopped(self, case, scene, tmp_path):
+        case.ui.acceptButton.click()
+        current = case.window.workspace.session.queue.current
+        place = tmp_path / "review.mrb"
+        assert slicer.util.saveScene(str(place))
+        scene.Clear(0)
+        assert case.window.workspace.session is None
+        slicer.util.loadScene(str(place))
+        assert case.ui.reviewLabel.text == "1 of 9 reviewed"
+        assert case.window.workspace.session.queue.current == current
+
+    def test_leaving_leaves_no_observer_behind(self, case, scene):
+        nodes = case.window.workspace.caseNodes
+        event = nodes.landmarks.PointEndInteractionEvent
+        segmentation, painted = nodes.segmentation.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved
+        assert nodes.landmarks.HasObserver(event) and nodes.contour.HasObserver(event)
+        leave(case)
+        painting = segmentation.HasObserver(painted)
+        for _ in range(3):
+            enter(case)
+            assert nodes.landmarks.HasObserver(event) and segmentation.HasObserver(painted)
+            case.ui.acceptButton.click()
+            leave(case)
+        assert not nodes.landmarks.HasObserver(event) and not nodes.contour.HasObserver(event)
+        assert segmentation.HasObserver(painted) == painting
+
+    def test_sample_is_offered_in_sample_data(self, scene, monkeypatch):
+        import sys
+        import types
+
+        from FedKDTAVILib.sampleData import registerSampleData
+
+        offered = {}
+        sampleData = types.ModuleType("SampleData")
+        sampleData.SampleDataLogic = type(
+            "SampleDataLogic",
+            (),
+            {"registerCustomSampleDataSource": staticmethod(lambda **given: offered.update(given))},
+        )
+        monkeypatch.setitem(sys.modules, "SampleData", sampleData)
+        registerSampleData()
+        assert Path(offered["thumbnailFileName"]).is_file()
+        assert offered["customDownloader"](None).GetImageData().GetDimensions() == (169, 160, 83)
+
+    def test_terminology_says_what_the_schema_says(self):
+        import json
+
+        from fedkdtavi_core import schema
+        from fedkdtavi_core.labels.segmentation import terminology
+        from FedKDTAVILib.terminologies import TERMINOLOGY, loadTerminology
+
+        # The segment's tag names this terminology: otherwise Slicer would not find its entry.
+        assert loadTerminology() == terminology(schema.by_id("calcification")).split("~")[0]
+        content = json.loads(TERMINOLOGY.read_text(encoding="utf-8"))
+        kinds = [kind for group in content["SegmentationCodes"]["Category"] for kind in group["Type"]]
+        said = {(kind["CodingSchemeDesignator"], kind["CodeValue"], kind["CodeMeaning"]) for kind in kinds}
+        assert said == {(label.code.scheme, label.code.value, label.code.meaning) for label in schema.LABELS}
 
 
 def test_foreign_copy_of_the_core_is_refused(monkeypatch, tmp_path):

@@ -47,6 +47,10 @@ class ExportPanel(Panel):
         self.allow(self.ui.openCaseButton, busy, _("Open a case folder and go on where its review stopped"))
         self.allow(self.ui.nextCaseButton, onward, _("Save this case, then open the next that is not reviewed yet"))
         self.ui.caseTable.setVisible(bool(self._cases))
+        # Training runs in an environment of its own, outside Slicer: the panel only tells how to look at the site.
+        command = f'fedkdtavi site status "{self.ui.siteFolder.currentPath}"' if self._cases else ""
+        self.ui.commandLabel.text = command and _("For training, in a terminal: {command}").format(command=command)
+        self.ui.commandLabel.setVisible(bool(command))
         self.ui.exportLabel.text = self._said
         self.ui.exportLabel.setVisible(bool(self._said))
 

@@ -6,6 +6,7 @@ import slicer
 import vtk
 
 from ..settings import ModuleSettings
+from ..terminologies import loadTerminology
 from .bundlePanel import BundlePanel
 from .exportPanel import ExportPanel
 from .inputPanel import InputPanel
@@ -43,6 +44,7 @@ class Window:
     """
 
     def __init__(self, widget, ui, logic) -> None:
+        loadTerminology()
         self.ui = ui
         self.workspace = Workspace(logic, ModuleSettings(slicer.app.userSettings()))
         self.panels = [panel(ui, self.workspace) for panel in PANELS]
@@ -67,7 +69,7 @@ class Window:
         node = self.workspace.logic.getParameterNode()
         self.workspace.parameterNode = node
         if node.inputVolume is None:
-            node.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            node.inputVolume = _firstVolume()
         self._guiTag = node.connectGui(self.ui)
         self._observerTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self._volumeNode = node.inputVolume
@@ -112,3 +114,9 @@ class Window:
         if volumeNode is not self._volumeNode:
             self._volumeNode = volumeNode
             self.workspace.openReview()
+
+
+def _firstVolume():
+    """The first volume that is no label map, or None."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return next((node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+# pip's cmake lies beside its Python, which need not be on the path.
+CMAKE = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+COMPILER = shutil.which("c++")
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = "lib/Slicer-5.12/qt-scripted-modules"  # as set in Testing/cmake/UseSlicer.cmake
 
@@ -54,6 +60,6 @@ def install(scratch: Path) -> InstallTree:
 
 
 def _cmake(*arguments: object) -> None:
-    done = subprocess.run(["cmake", *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run([CMAKE, *map(str, arguments)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise AssertionError(f"cmake {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from install_tree import REPOSITORY, InstallTree, install
+from install_tree import CMAKE, COMPILER, REPOSITORY, InstallTree, install
 
-pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
+pytestmark = pytest.mark.skipif(None in (CMAKE, COMPILER), reason="needs cmake, and a compiler for it to find")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,42 @@ def train(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def distill(arguments: list[str] | None = None) -> int:
+    """Teachers, their pseudo-labels and the student, in rounds over many sites; or what is left of it."""
+    return _experiment(
+        "distill", "Train teachers, let them label every CT, and train the student; or go on.", arguments
+    )
+
+
+def finetune(arguments: list[str] | None = None) -> int:
+    """Train the heads of given weights on true labels, the backbone frozen."""
+    return _experiment("finetune", "Train the heads of given weights on true labels, the backbone frozen.", arguments)
+
+
+def _experiment(name: str, about: str, arguments: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog=f"fedkdtavi {name}",
+        description=about + " A round: every site trains for its local steps or epochs, then the weights are averaged.",
+    )
+    parser.add_argument("config", type=Path, help="JSON configuration; every key is known or refused")
+    parser.add_argument("--out", type=Path, help="output folder instead of the configuration's")
+    parser.add_argument("--seed", type=int, help="seed instead of the configuration's")
+    parser.add_argument(
+        "--arm",
+        action="append",
+        choices=("federated", "local", "pooled"),
+        help="arm(s) instead of the configuration's: many sites, each site alone, all cases in one place",
+    )
+    options = parser.parse_args(arguments)
+    from .federated import config, experiment
+
+    given = {"out": options.out, "seed": options.seed, "arms": options.arm}
+    chosen = config.read(options.config, {key: value for key, value in given.items() if value is not None})
+    summaries = experiment.run(chosen, finetune=name == "finetune")
+    print(json.dumps(summaries, indent=2))
+    return 0
+
+
 def phantom(arguments: list[str] | None = None) -> int:
     """Make virtual hospitals, or with --cache crop|chest the phantoms that ``fedkdtavi train`` reads."""
     arguments = sys.argv[1:] if arguments is None else arguments

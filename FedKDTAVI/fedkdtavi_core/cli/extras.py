@@ -15,6 +15,8 @@ GROUP = "fedkdtavi.commands"
 _KNOWN = {
     "phantom": ("make virtual hospitals: phantom CTs with exact labels", ""),
     "train": ("train the networks from a config file", "train"),
+    "distill": ("teachers, pseudo-labels and student over many sites", "train"),
+    "finetune": ("train the heads of given weights, the backbone frozen", "train"),
     "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
     "calibrate": ("make the confidence table of a bundle from an evaluation", "train"),
     "export": ("make a model bundle of trained networks", "train"),

@@ -20,7 +20,7 @@ class Checkpoint:
         identity: of stage, first weights, sites and their data: what the run must be to go on from here.
         rounds: how many are done.
         weights: of the whole network.
-        average: their moving average over the rounds.
+        average: moving average of the floating weights over the rounds; empty without one.
         history: one row a site and round, for the log.
         frozen: sentences on what stayed as it was, by round.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,17 +173,22 @@ class Experiment(_Strict):
         return self.teachers.get(head, self.teacher)
 
 
-def read(path: Path) -> Experiment:
-    """Read and validate an experiment; relative paths in it are relative to the working directory.
+def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
+    """Read and validate an experiment, with ``changes`` to its keys; relative paths are relative to where we are.
 
     Raises:
         UsageError: with one sentence that names the file and the key.
     """
     try:
-        return Experiment.model_validate_json(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, dict):
+            raise UsageError(f"{path} holds no JSON object; give a JSON config.")
+        return Experiment.model_validate({**entries, **(changes or {})})
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
-    except ValidationError as error:
+    except ValueError as error:
+        if not isinstance(error, ValidationError):
+            raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.") from error

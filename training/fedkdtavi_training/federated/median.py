@@ -8,7 +8,7 @@ import torch
 
 
 def combine(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
-    """Median of every entry, the mean of the middle two for an even number; how many labels a site has plays no part."""
+    """Median of every entry, the mean of the middle two for an even number; label counts play no part."""
     ordered = torch.stack([value.double() for value in values]).sort(dim=0).values
     middle = len(values) // 2
     return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

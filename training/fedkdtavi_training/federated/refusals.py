@@ -18,6 +18,8 @@ def reason_against(update: Update, task: Task, base: str) -> str | None:
         return f"it answers round {update.round_number + 1}, not {task.round_number + 1}"
     if update.base != base:
         return "it started from other weights than this round's"
+    if not update.head_weights:
+        return "it holds weights, but counts no labels"
     for head, weight in update.head_weights.items():
         if head not in task.stage.heads:
             return f"it counts labels for {head}, which is not trained here"

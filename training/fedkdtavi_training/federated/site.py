@@ -100,10 +100,12 @@ def gather(site: Site, stage: Stage) -> Cases:
     return Cases(paths, store, tuple(labelled), heads, total)
 
 
-def counts(site: Site, test_ratio: float = 0.0) -> dict[str, float]:
-    """Head -> cases with a true label for it (a case with three of five points counts 0.6)."""
-    found = [examined(path)[0] for path in site.cases(test_ratio).values()]
-    return {head: sum(truth[head] for truth in found) for head in HEADS}
+def inventory(site: Site, test_ratio: float = 0.0) -> tuple[dict[str, float], int, str]:
+    """Head -> cases with a true label for it (one with three of five points counts 0.6); number and digest of all."""
+    found = {key: examined(path) for key, path in site.cases(test_ratio).items()}
+    held = {head: sum(truth[head] for truth, _ in found.values()) for head in HEADS}
+    digests = json.dumps([[key, digest] for key, (_, digest) in found.items()])
+    return held, len(found), hashlib.sha256(digests.encode()).hexdigest()
 
 
 def examined(path: Path) -> tuple[dict[str, float], str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .local_train import local_round
 from .messages import Task, Update
 from .pseudo import label_site
-from .site import Cases, Site, counts, gather
+from .site import Cases, Site, gather, inventory
 
 
 class SiteWorker:
@@ -24,9 +24,9 @@ class SiteWorker:
     def work(self, task: Task) -> Update:
         """Do it. Raises a FedKDTAVIError of one sentence when it cannot be done."""
         if task.kind == "count":
-            found = counts(self.site, task.stage.test_ratio)
+            found, number, digest = inventory(self.site, task.stage.test_ratio)
             heads = {head: count for head, count in found.items() if count > 0}
-            return Update(self.site.name, task.round_number, "", {}, heads, {}, "")
+            return Update(self.site.name, task.round_number, "", {}, heads, {"cases": float(number)}, digest)
         if task.kind == "label":
             self._cases = None
             return label_site(self.site, task.stage, task.round_number, task.teachers, self.report)

@@ -53,17 +53,23 @@ def run(
         "cases": dict(inputs or {}),
     }
     path = out / CHECKPOINT
-    state = Checkpoint.load(path, identity) if path.exists() else Checkpoint(identity, 0, start, start)
+    state = Checkpoint.load(path, identity) if path.exists() else Checkpoint(identity, 0, start, {})
     k = stage.aggregation.k
-    say(f"{stage.name}: {len(driver.sites)} sites, k = {k}" + (" (every site's update alone counts)" * (k == 1)))
+    alone = ": one site's update alone may show in a head (a simulation)" if k == 1 and len(driver.sites) > 1 else ""
+    say(f"{stage.name}: {len(driver.sites)} sites, k = {k}{alone}")
     while state.rounds < stage.training.rounds:
         state = _round(stage, driver, state, out, say)
         state.save(path)
         curves.write(out / "curves.csv", state.history)
         shutil.rmtree(_folder(out, state.rounds - 1), ignore_errors=True)
-    if stage.training.ema > 0:
-        return Checkpoint(identity, state.rounds, state.average, state.average, state.history, state.frozen)
+    state.weights = state.weights | state.average
     return state
+
+
+def rounds_done(out: Path) -> int:
+    """Rounds that a run in ``out`` has behind it."""
+    path = out / CHECKPOINT
+    return int(files.read_header(path)["rounds"]) if path.exists() else 0
 
 
 def _round(stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Callable[[str], None]) -> Checkpoint:
@@ -81,19 +87,21 @@ def _round(stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Call
     weights, frozen = aggregate(stage, state.weights, updates)
     for sentence in frozen.values():
         say(f"{stage.name} round {number + 1}: {sentence}")
-    keep = min(stage.training.ema, (1 + number) / (10 + number))
-    average = {
-        name: state.average[name].lerp(value, 1 - keep) if value.is_floating_point() else value
-        for name, value in weights.items()
-    }
     return Checkpoint(
         state.identity,
         number + 1,
         weights,
-        average,
+        _averaged(state.average or state.weights, weights, number, stage.training.ema),
         [*state.history, *rows],
         [*state.frozen, *(f"round {number + 1}: {sentence}" for sentence in frozen.values())],
     )
+
+
+def _averaged(average: Weights, weights: Weights, number: int, ema: float) -> Weights:
+    """The moving average after a round; it follows faster in the first rounds. Empty when none is wanted."""
+    keep = min(ema, (1 + number) / (10 + number))
+    floating = {name: value for name, value in weights.items() if value.is_floating_point()}
+    return {name: average[name].lerp(value, 1 - keep) for name, value in floating.items()} if ema else {}
 
 
 def _collect(

@@ -1,0 +1,140 @@
+"""``fedkdtavi distill`` and ``finetune``: one config, its arms (federated, local, pooled), results side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fedkdtavi_core
+from fedkdtavi_core.errors import FedKDTAVIError, UsageError
+
+from .. import networks, train, validation
+from . import files, provenance
+from .config import Arm, Experiment
+from .federation import Federation
+from .pace import Pace, to_stderr
+from .plain import PlainDriver
+from .site import Site, inventory
+
+SUMMARY = "summary.json"
+
+
+def run(
+    experiment: Experiment, *, finetune: bool = False, say: Callable[[str], None] = to_stderr
+) -> dict[str, dict[str, Any]]:
+    """All arms of an experiment, or what is left of them; "federated", "pooled", "local/<site>" -> summary.
+
+    Each arm's folder in ``experiment.out`` gets ``summary.json`` with the chain of digests, the networks, and per
+    stage ``curves.csv`` and the checkpoint.
+
+    Raises:
+        UsageError, InputError, TrainingError: one sentence; a site alone that cannot be trained is named and skipped.
+    """
+    train.prepare_torch()
+    out = experiment.out
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(out / "config.json", (experiment.model_dump_json(indent=2) + "\n").encode())
+    folders = {site.name: _crops(site.folder, out / "crops" / site.name, experiment, say) for site in experiment.sites}
+    hospitals = tuple(Site(name, (folder,), out / "sites" / name) for name, folder in folders.items())
+    summaries = {}
+    for arm in experiment.arms:
+        for name, sites in _federations(arm, hospitals, out):
+            try:
+                summaries[name] = _one(experiment, name, sites, hospitals, finetune, say)
+            except FedKDTAVIError as error:
+                if arm != "local":
+                    raise
+                say(f"{name}: {error}")
+                summaries[name] = {"error": str(error)}
+    return summaries
+
+
+def _federations(arm: Arm, hospitals: tuple[Site, ...], out: Path) -> Iterator[tuple[str, tuple[Site, ...]]]:
+    """Name and sites of each federation of an arm; what its sites keep is kept apart from the other arms'."""
+    if arm == "pooled":
+        folders = tuple(folder for site in hospitals for folder in site.folders)
+        yield arm, (Site("pooled", folders, out / "pooled" / "sites" / "pooled"),)
+    elif arm == "local":
+        for site in hospitals:
+            name = f"{arm}/{site.name}"
+            yield name, (Site(site.name, site.folders, out / name / "sites" / site.name),)
+    else:
+        yield arm, tuple(Site(site.name, site.folders, out / arm / "sites" / site.name) for site in hospitals)
+
+
+def _one(
+    experiment: Experiment,
+    name: str,
+    sites: tuple[Site, ...],
+    hospitals: tuple[Site, ...],
+    finetune: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    folder = experiment.out / name
+    pace = Pace(say)
+
+    def stands_for(heads: tuple[str, ...]) -> int:
+        """How many hospitals would train these heads, that a pooled site trains in their stead (all, with pseudo)."""
+        if name != "pooled":
+            return 1
+        held = [inventory(site, experiment.test_ratio)[0] for site in hospitals]
+        return max(sum(not heads or any(found[head] > 0 for head in heads) for found in held), 1)
+
+    federation = Federation(
+        experiment,
+        PlainDriver(sites, pace.report),
+        folder,
+        pace=pace,
+        say=lambda text: say(f"{name}: {text}"),
+        repeat=stands_for,
+    )
+    links = federation.finetune() if finetune else federation.distill()
+    summary: dict[str, Any] = {"arm": name, "task": experiment.task, "seed": experiment.seed, **links}
+    summary["chain"] = provenance.chain_digest(links)
+    summary["version"] = fedkdtavi_core.__version__
+    summary["data"] = "synthetic phantoms unless a site says otherwise; not for clinical use"
+    if experiment.test_ratio:
+        summary["test"] = _test(experiment, folder, links, hospitals)
+    files.write_bytes(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    return summary
+
+
+def _test(experiment: Experiment, folder: Path, links: dict[str, Any], hospitals: tuple[Site, ...]) -> dict[str, Any]:
+    """A quick look at the result on every hospital's own test cases, cropped as in training."""
+    link = links.get("student") or next(iter(links["teachers"].values()))
+    network, task, _ = networks.load(folder / f"{link['stage']}.safetensors")
+    training = experiment.student if task == "student" or experiment.task == 0 else experiment.teacher
+    training = training or experiment.teacher_of(link["stage"].removeprefix("teacher-"))
+    found = {}
+    for site in hospitals:
+        paths = site.test_cases(experiment.test_ratio)
+        config = train.TrainConfig(
+            task=task, cache=list(site.folders), out=folder, steps=1, seed=experiment.seed, crop=training.crop,
+            loss=training.loss, augment=training.augment,
+        )  # fmt: skip
+        found[site.name] = validation.validate(network, config, paths, folder / f"test-{site.name}.csv")
+    return found
+
+
+def _crops(folder: Path, out: Path, experiment: Experiment, say: Callable[[str], None]) -> Path:
+    """The cache of one hospital: the folder itself, or the crops of a site dataset.
+
+    Raises:
+        UsageError: it is neither, or no bundle is given that finds the root.
+    """
+    if not (folder / "site.json").is_file():
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no folder; give a site dataset or a cache of crops.")
+        return folder
+    from fedkdtavi_core import bundle
+
+    from ..sites import CoarseCentre, SiteDataset
+
+    found = bundle.resolve(experiment.bundle)
+    dataset = SiteDataset(folder, CoarseCentre(found))
+    dataset.write_cache(out, lambda done, todo: say(f"{folder.name}: {done}/{todo} cases cropped"))
+    for sentence in dataset.skipped.values():
+        say(sentence)
+    return out

@@ -1,0 +1,197 @@
+"""One federation's way: who has which labels, teachers, their pseudo-labels, the student. Any driver, any sites.
+
+Local training is a federation of one hospital, pooled training one of a single site that holds all cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedkdtavi_core.errors import UsageError
+
+from .. import networks, train
+from . import provenance, workflow
+from .config import HEADS, TASK_HEADS, Experiment, Stage, Training
+from .messages import Driver, SiteFailedError, Task, Teacher, Weights
+from .pace import Pace
+
+
+class Federation:
+    """The stages of one experiment over the sites of ``driver``; every stage goes on where it was cut off.
+
+    Args:
+        out: the server's folder.
+        repeat: factor of the local steps: a pooled site works as many steps a round as the sites it stands for.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        driver: Driver,
+        out: Path,
+        *,
+        pace: Pace,
+        say: Callable[[str], None],
+        repeat: Callable[[tuple[str, ...]], int] = lambda heads: 1,
+    ) -> None:
+        self.experiment, self.driver, self.out = experiment, driver, out
+        self.pace, self.say, self.repeat = pace, say, repeat
+        self.aggregation = experiment.aggregation
+        if len(driver.sites) == 1:
+            self.aggregation = self.aggregation.model_copy(update={"k": 1})
+        self.inputs: dict[str, str] = {}
+        self.labels: dict[str, dict[str, float]] = {}
+
+    def distill(self) -> dict[str, Any]:
+        """Teachers, pseudo-labels, student; or, for task 1 to 3, that teacher alone."""
+        experiment = self.experiment
+        self._count(experiment.student or experiment.teacher_of(HEADS[experiment.task - 1]))
+        if experiment.task:
+            head = HEADS[experiment.task - 1]
+            return {"teachers": {head: self._teacher(head)[1]}}
+        if experiment.pseudo is None:
+            network, start = self._start(experiment.student, experiment.init)
+            stage = self._stage("student", HEADS, experiment.student)
+            return {"student": self._train(stage, network, start)[1]}
+        made = {head: self._teacher(head) for head in HEADS if self._any(head)}
+        if not made:
+            raise UsageError("No head has labels at enough sites: there is nothing to distil; add labels.")
+        summary = {"teachers": {head: link for head, (_, link) in made.items()}, "pseudo_labels": [], "student": None}
+        teachers = {head: teacher for head, (teacher, _) in made.items()}
+        network, start = self._start(experiment.student, experiment.init)
+        for number in range(1, experiment.pseudo.sets + 1):
+            pseudo = self._label(number, teachers)
+            summary["pseudo_labels"].append(pseudo)
+            name = "student" if experiment.pseudo.sets == 1 else f"student-{number}"
+            stage = self._stage(name, HEADS, experiment.student, pseudo_set=number)
+            weights, summary["student"] = self._train(
+                stage, network, start, pseudo_labels=pseudo, inputs=pseudo["sites"]
+            )
+            teacher = Teacher(stage.training.model, network.arguments, weights, train.digest(weights))
+            teachers, start = dict.fromkeys(HEADS, teacher), weights
+        return summary
+
+    def finetune(self) -> dict[str, Any]:
+        """The heads of ``init`` on the sites' true labels, the backbone frozen."""
+        experiment = self.experiment
+        if experiment.init is None or experiment.student is None:
+            raise UsageError("Finetuning needs `init` (weights to start from) and `student` (how it is trained).")
+        self._count(experiment.student)
+        network, start = self._start(experiment.student, experiment.init)
+        heads = tuple(head for head in TASK_HEADS[experiment.task] if self._any(head))
+        stage = self._stage("finetuned", heads, experiment.student, heads_only=True)
+        return {"student": self._train(stage, network, start)[1]}
+
+    def _teacher(self, head: str) -> tuple[Teacher, dict[str, Any]]:
+        given = self.experiment.teacher_weights.get(head)
+        if given is not None:
+            network, task, metadata = _read(given)
+            weights = network.state_dict()
+            link = {"digest": train.digest(weights), "trained_before": metadata}
+            return Teacher(task, network.arguments, weights, link["digest"]), link
+        training = self.experiment.teacher_of(head)
+        stage = self._stage(f"teacher-{head}", (head,), training)
+        network, start = self._start(training, None)
+        weights, link = self._train(stage, network, start)
+        return Teacher(training.model, network.arguments, weights, link["digest"]), link
+
+    def _stage(self, name: str, heads: tuple[str, ...], training: Training, **changes: Any) -> Stage:
+        experiment = self.experiment
+        steps = training.local_steps * self.repeat(heads if "pseudo_set" not in changes else ())
+        return Stage(
+            name=name,
+            heads=heads,
+            training=training.model_copy(update={"local_steps": steps}),
+            aggregation=self.aggregation,
+            seed=experiment.seed,
+            pseudo=experiment.pseudo if "pseudo_set" in changes else None,
+            test_ratio=experiment.test_ratio,
+            deadline_s=experiment.deadline_s,
+            **changes,
+        )
+
+    def _start(self, training: Training, init: Path | None) -> tuple[torch.nn.Module, Weights]:
+        network = networks.build(training.model, training.network, seed=self.experiment.seed)
+        if init is not None:
+            given, task, _ = _read(init)
+            if task != training.model or given.arguments != network.arguments:
+                raise UsageError(f"{init} holds another network than the config asks for; give a fitting one.")
+            network.load_state_dict(given.state_dict())
+        return network, {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    def _train(
+        self,
+        stage: Stage,
+        network: torch.nn.Module,
+        start: Weights,
+        inputs: dict[str, str] | None = None,
+        **parents: Any,
+    ) -> tuple[Weights, dict[str, Any]]:
+        folder = self.out / stage.name
+        sites = tuple(self.driver.sites)
+        self.pace.begin(f"{self.out.name} {stage.name}", stage.training.rounds, sites, workflow.rounds_done(folder))
+        result = workflow.run(stage, self.driver, start, folder, inputs=inputs or self.inputs, say=self.say)
+        link = provenance.of_stage(stage, result, **parents)
+        network.load_state_dict(result.weights)
+        networks.save(network, stage.training.model, self.out / f"{stage.name}.safetensors", link)
+        self.say(f"{stage.name}: done, digest {link['digest'][:16]}")
+        return result.weights, link
+
+    def _count(self, training: Training) -> None:
+        stage = self._stage_of_counting(training)
+        for site in self.driver.sites:
+            try:
+                update = self.driver.send(site, Task("count", stage))
+            except SiteFailedError as error:
+                self.say(f"{error.site}: {error.reason}")
+                continue
+            self.labels[site], self.inputs[site] = update.head_weights, update.digest
+            held = ", ".join(f"{head} {count:g}" for head, count in update.head_weights.items()) or "no labels"
+            self.say(f"{site}: {held}; {update.metrics['cases']:.0f} cases")
+        if not self.labels:
+            raise UsageError("No site could be read; see the sentences above.")
+
+    def _stage_of_counting(self, training: Training) -> Stage:
+        return Stage(
+            name="count",
+            heads=HEADS,
+            training=training,
+            aggregation=self.aggregation,
+            seed=self.experiment.seed,
+            test_ratio=self.experiment.test_ratio,
+        )
+
+    def _any(self, head: str) -> bool:
+        """Do enough sites have labels for ``head``, or is its teacher given?"""
+        holders = [site for site, counts in self.labels.items() if counts.get(head, 0) > 0]
+        enough = len(holders) >= self.aggregation.k
+        given = head in self.experiment.teacher_weights
+        if not enough and not given:
+            self.say(f"{head}: {len(holders)} sites have labels, {self.aggregation.k} are needed; it is not learned")
+        return enough or given
+
+    def _label(self, number: int, teachers: dict[str, Teacher]) -> dict[str, Any]:
+        stage = self._stage(f"pseudo-{number}", HEADS, self.experiment.student, pseudo_set=number)
+        self.pace.begin(f"{self.out.name} {stage.name}", 1, tuple(self.driver.sites))
+        sites, certainty = {}, {}
+        for site in self.driver.sites:
+            try:
+                update = self.driver.send(site, Task("label", stage, number, teachers=teachers))
+            except SiteFailedError as error:
+                self.say(f"{stage.name}: {error.site} is left out: {error.reason}")
+                continue
+            sites[site] = update.digest
+            certainty[site] = {key[10:]: round(value, 4) for key, value in update.metrics.items() if key != "cases"}
+        by = {head: teacher.digest for head, teacher in teachers.items()}
+        return {"set": number, "teachers": by, "sites": sites, "certainty": certainty}
+
+
+def _read(path: Path) -> tuple[torch.nn.Module, str, dict[str, Any]]:
+    try:
+        return networks.load(path)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{error}.") from error

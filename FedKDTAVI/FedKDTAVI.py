@@ -134,7 +134,7 @@ class FedKDTAVIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         """Called just before a scene is closed: its nodes are not to be used any more."""
-        self.window.disconnectScene()
+        self.window.closeScene()
 
     def onSceneEndClose(self, caller, event) -> None:
         """Called just after a scene was closed."""

@@ -253,6 +253,18 @@ class TestRun:
         case.ui.runButton.click()
         assert FakeJob.last.options["landmarks"] is None
 
+    def test_run_goes_on_while_another_module_is_shown(self, widget, ctVolumeNode, jobs, annotation):
+        widget.window.workspace.parameterNode.inputVolume = ctVolumeNode
+        widget.ui.runButton.click()
+        leave(widget)
+        enter(widget)
+        assert not jobs.last.cancelled and widget.ui.cancelButton.enabled
+        leave(widget)
+        jobs.last.onFinished(JobResult(annotation))
+        assert widget.window.workspace.session is None
+        enter(widget)
+        assert widget.ui.reviewLabel.text == "0 of 9 reviewed"
+
     def test_scene_closed_meanwhile(self, case, jobs, annotation):
         case.ui.runButton.click()
         job = jobs.last

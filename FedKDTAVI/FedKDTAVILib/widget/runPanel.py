@@ -88,7 +88,7 @@ class RunPanel(Panel):
             self._words = result.sentence
         elif result.annotation is None:
             self.workspace.problem = result.sentence
-        elif self.workspace.parameterNode is None or job.volumeNode is None:
+        elif job.volumeNode is None:
             self._words = _("The CT was closed meanwhile; nothing is shown.")
         else:
             self._show(job.volumeNode, result.annotation, kept)
@@ -98,8 +98,10 @@ class RunPanel(Panel):
         with self.sayingProblems():
             if kept is not None:
                 keepReviewed(annotation, kept)
-            self.workspace.parameterNode.inputVolume = volumeNode
-            CaseNodes(self.workspace.parameterNode).showAnnotation(annotation)
+            # The person may have gone to another module meanwhile.
+            parameterNode = self.workspace.parameterNode or self.workspace.logic.getParameterNode()
+            parameterNode.inputVolume = volumeNode
+            CaseNodes(parameterNode).showAnnotation(annotation)
 
     def _askWhatToKeep(self):
         """The annotation whose reviewed labels stay; False to keep nothing; None when there shall be no run."""

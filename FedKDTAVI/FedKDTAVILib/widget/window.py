@@ -76,9 +76,7 @@ class Window:
         self.workspace.openReview()
 
     def disconnectScene(self) -> None:
-        """Let go of all nodes: the scene is about to close."""
-        for panel in self.panels:
-            panel.sceneStartClose()
+        """Let go of the nodes; a run goes on."""
         self.workspace.closeReview()
         node = self.workspace.parameterNode
         if node is not None:
@@ -86,6 +84,12 @@ class Window:
             node.RemoveObserver(self._observerTag)
             self.workspace.parameterNode = None
             self.workspace.changed()
+
+    def closeScene(self) -> None:
+        """The scene is about to close: let go of the nodes, and stop what works for them."""
+        for panel in self.panels:
+            panel.sceneStartClose()
+        self.disconnectScene()
 
     def enter(self) -> None:
         """The module is shown."""
@@ -104,7 +108,7 @@ class Window:
     def cleanup(self) -> None:
         """The panel is about to go."""
         self.shortcuts.remove()
-        self.disconnectScene()
+        self.closeScene()
         for panel in self.panels:
             panel.cleanup()
 

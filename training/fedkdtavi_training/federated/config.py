@@ -58,6 +58,7 @@ class Training(_Strict):
     rounds: int = Field(gt=0, description="times that the sites' weights are averaged")
     local_steps: int = Field(0, ge=0, description="optimiser steps a site makes in a round; or give local_epochs")
     local_epochs: float = Field(0.0, ge=0, description="passes through its cases that a site makes in a round")
+    max_batches: int = Field(0, ge=0, description="largest number of batches in a local epoch; 0: no limit")
     batch: int = Field(2, gt=0)
     lr: float = Field(1e-3, gt=0)
     warmup: int = Field(100, ge=0, description="a site's first steps, with a rising learning rate")
@@ -75,11 +76,16 @@ class Training(_Strict):
     def _one_length(self) -> Training:
         if bool(self.local_steps) == bool(self.local_epochs):
             raise ValueError("give either local_steps or local_epochs")
+        if self.max_batches and not self.local_epochs:
+            raise ValueError("max_batches limits an epoch: give local_epochs")
         return self
 
     def steps(self, cases: int) -> int:
         """Optimiser steps that a site with so many cases makes in a round."""
-        return self.local_steps or math.ceil(self.local_epochs * cases / self.batch)
+        batches = self.local_epochs * cases / self.batch
+        if self.max_batches:
+            batches = min(batches, self.local_epochs * self.max_batches)
+        return self.local_steps or math.ceil(batches)
 
 
 class Stage(_Strict):
@@ -145,7 +151,7 @@ class Experiment(_Strict):
     teacher_weights: dict[str, Path] = Field(default_factory=dict, description="head -> a teacher trained before")
     student: Training | None = None
     pseudo: Pseudo | None = None
-    init: Path | None = Field(None, description="safetensors that the student, or the finetuning, starts from")
+    init: Path | None = Field(None, description="safetensors that student, finetuning or task 1-3 starts from")
     bundle: Path | None = Field(None, description="whose coarse network crops the CTs of site datasets")
 
     @model_validator(mode="after")

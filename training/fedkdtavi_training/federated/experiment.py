@@ -14,6 +14,7 @@ from .. import networks, train, validation
 from . import files, provenance
 from .config import Arm, Experiment
 from .federation import Federation
+from .messages import Driver
 from .pace import Pace, to_stderr
 from .plain import PlainDriver
 from .site import Site, inventory
@@ -21,13 +22,25 @@ from .site import Site, inventory
 SUMMARY = "summary.json"
 
 
+MakeDriver = Callable[[tuple[Site, ...], Callable[[str, int, int], None]], Driver]
+
+
 def run(
-    experiment: Experiment, *, finetune: bool = False, say: Callable[[str], None] = to_stderr
+    experiment: Experiment,
+    *,
+    finetune: bool = False,
+    say: Callable[[str], None] = to_stderr,
+    driver: MakeDriver = PlainDriver,
 ) -> dict[str, dict[str, Any]]:
     """All arms of an experiment, or what is left of them; "federated", "pooled", "local/<site>" -> summary.
 
     Each arm's folder in ``experiment.out`` gets ``summary.json`` with the chain of digests, the networks, and per
     stage ``curves.csv`` and the checkpoint.
+
+    Args:
+        finetune: train the heads of ``experiment.init`` alone.
+        say: takes the log's sentences.
+        driver: makes the driver of an arm of its sites and of what is called with (site, done, to do).
 
     Raises:
         UsageError, InputError, TrainingError: one sentence; a site alone that cannot be trained is named and skipped.
@@ -36,19 +49,29 @@ def run(
     out = experiment.out
     out.mkdir(parents=True, exist_ok=True)
     files.write_bytes(out / "config.json", (experiment.model_dump_json(indent=2) + "\n").encode())
-    folders = {site.name: _crops(site.folder, out / "crops" / site.name, experiment, say) for site in experiment.sites}
-    hospitals = tuple(Site(name, (folder,), out / "sites" / name) for name, folder in folders.items())
+    hospitals = cropped(experiment, say)
     summaries = {}
     for arm in experiment.arms:
         for name, sites in _federations(arm, hospitals, out):
             try:
-                summaries[name] = _one(experiment, name, sites, hospitals, finetune, say)
+                summaries[name] = _one(experiment, name, sites, hospitals, finetune, say, driver)
             except FedKDTAVIError as error:
                 if arm != "local":
                     raise
                 say(f"{name}: {error}")
                 summaries[name] = {"error": str(error)}
     return summaries
+
+
+def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> tuple[Site, ...]:
+    """The experiment's hospitals; those that are site datasets are cropped into its folder first.
+
+    Raises:
+        UsageError: one is neither a site dataset nor a cache; no bundle is given that finds the root.
+    """
+    out = experiment.out
+    folders = {site.name: _crops(site.folder, out / "crops" / site.name, experiment, say) for site in experiment.sites}
+    return tuple(Site(name, (folder,), out / "sites" / name) for name, folder in folders.items())
 
 
 def _federations(arm: Arm, hospitals: tuple[Site, ...], out: Path) -> Iterator[tuple[str, tuple[Site, ...]]]:
@@ -71,6 +94,7 @@ def _one(
     hospitals: tuple[Site, ...],
     finetune: bool,
     say: Callable[[str], None],
+    driver: MakeDriver,
 ) -> dict[str, Any]:
     folder = experiment.out / name
     pace = Pace(say)
@@ -84,7 +108,7 @@ def _one(
 
     federation = Federation(
         experiment,
-        PlainDriver(sites, pace.report),
+        driver(sites, pace.report),
         folder,
         pace=pace,
         say=lambda text: say(f"{name}: {text}"),

@@ -95,7 +95,7 @@ class Federation:
             return Teacher(task, network.arguments, weights, link["digest"]), link
         training = self.experiment.teacher_of(head)
         stage = self._stage(f"teacher-{head}", (head,), training)
-        network, start = self._start(training, None)
+        network, start = self._start(training, self.experiment.init if self.experiment.task else None)
         weights, link = self._train(stage, network, start)
         return Teacher(training.model, network.arguments, weights, link["digest"]), link
 

@@ -1,0 +1,283 @@
+"""Running, installing, bundles, export and the module as a whole in the panel: what they show, allow, ask and do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("qt")
+import slicer
+from pythonqt import loadModule
+from pythonqt.modules import enter, leave
+from window_case import MODULE, texts
+
+from FedKDTAVILib.annotateJob import JobResult
+from FedKDTAVILib.siteCase import siteCases
+from FedKDTAVILib.widget import bundlePanel, dialogs, installPanel, runPanel
+
+pytest_plugins = ["window_case"]  # the fixtures widget and case
+
+
+class FakeJob:
+    """Stands for AnnotateJob: the test says how the run ends."""
+
+    last: FakeJob
+
+    def __init__(self, volumeNode, **options) -> None:
+        self.volumeNode, self.options, self.timeLeft, self.cancelled = volumeNode, options, 12.0, False
+        FakeJob.last = self
+
+    def start(self, onProgress, onFinished) -> None:
+        self.onProgress, self.onFinished = onProgress, onFinished
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    monkeypatch.setattr(runPanel, "AnnotateJob", FakeJob)
+    return FakeJob
+
+
+class TestRun:
+    def test_progress_cancel_and_no_change(self, case, jobs):
+        case.ui.runButton.click()
+        job = jobs.last
+        assert not case.ui.runButton.enabled and "cancel it first" in case.ui.runButton.toolTip
+        assert not case.ui.inputSelector.enabled and not case.ui.openCaseButton.enabled
+        job.onProgress(0.42, "Looking for the aortic root")
+        assert case.ui.progressBar.value == 42
+        assert case.ui.progressLabel.text == "Looking for the aortic root, about 10 s left"
+        case.ui.cancelButton.click()
+        assert job.cancelled
+        job.onFinished(JobResult(code="cancelled", sentence="Cancelled; nothing was changed."))
+        assert case.ui.progressLabel.text == "Cancelled; nothing was changed."
+        assert case.ui.runButton.enabled and case.ui.reviewLabel.text == "0 of 9 reviewed"
+
+    def test_crash_is_one_sentence_with_a_log(self, case, jobs, monkeypatch):
+        copied = []
+        monkeypatch.setattr(dialogs, "copy", copied.append)
+        case.ui.runButton.click()
+        jobs.last.onFinished(JobResult(code="crashed", sentence="It crashed; run it again.", log="traceback"))
+        assert case.ui.problemLabel.text.endswith("It crashed; run it again.")
+        case.ui.logButton.click()
+        assert copied == ["traceback"]
+
+    def test_no_root_leaves_the_scene_as_it_was(self, widget, ctVolumeNode, jobs):
+        widget.window.workspace.parameterNode.inputVolume = ctVolumeNode
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        widget.ui.runButton.click()
+        jobs.last.onFinished(JobResult(code="no_root", sentence="No aortic root was found."))
+        assert slicer.mrmlScene.GetNumberOfNodes() == before
+        assert "No aortic root" in widget.ui.problemLabel.text
+
+    def test_corrections_are_kept_or_replaced_only_when_asked(self, case, jobs, monkeypatch, annotation):
+        case.ui.acceptButton.click()
+        asked = []
+        answer = None
+
+        def choose(question, title, answers):
+            asked.append(question)
+            return answer
+
+        monkeypatch.setattr(dialogs, "choose", choose)
+        FakeJob.last = None
+        case.ui.runButton.click()
+        assert len(asked) == 1 and FakeJob.last is None
+        answer = 0
+        case.ui.runButton.click()
+        assert any(mark.status == "confirmed" for mark in FakeJob.last.options["landmarks"].values())
+        FakeJob.last.onFinished(JobResult(annotation))
+        assert case.ui.reviewLabel.text == "1 of 9 reviewed"
+        answer = 1
+        case.ui.runButton.click()
+        assert FakeJob.last.options["landmarks"] is None
+
+    def test_run_goes_on_while_another_module_is_shown(self, widget, ctVolumeNode, jobs, annotation):
+        widget.window.workspace.parameterNode.inputVolume = ctVolumeNode
+        widget.ui.runButton.click()
+        leave(widget)
+        enter(widget)
+        assert not jobs.last.cancelled and widget.ui.cancelButton.enabled
+        leave(widget)
+        jobs.last.onFinished(JobResult(annotation))
+        assert widget.window.workspace.session is None
+        enter(widget)
+        assert widget.ui.reviewLabel.text == "0 of 9 reviewed"
+
+    def test_scene_closed_meanwhile(self, case, jobs, annotation):
+        case.ui.runButton.click()
+        job = jobs.last
+        slicer.mrmlScene.Clear(0)
+        assert job.cancelled
+        job.volumeNode = None
+        job.onFinished(JobResult(annotation))
+        assert case.window.workspace.caseNodes is None
+
+
+class TestInstallAndBundle:
+    def test_missing_packages_are_asked_for_once(self, case, monkeypatch):
+        from packaging.requirements import Requirement
+
+        installed = []
+        monkeypatch.setattr(installPanel, "missing", lambda: [] if installed else [Requirement("onnxruntime>=1.20")])
+        monkeypatch.setattr(installPanel, "install", lambda plan, onIdle: installed.append(plan))
+        plan = type("Plan", (), {"packages": ["onnxruntime"], "text": "onnxruntime: about 17.2 MB"})()
+        monkeypatch.setattr(installPanel, "installPlan", lambda folder, onIdle: plan)
+        leave(case)
+        enter(case)
+        assert "onnxruntime" in case.ui.runButton.toolTip and not case.ui.runButton.enabled
+        questions = []
+        monkeypatch.setattr(dialogs, "confirm", lambda question, title: questions.append(question))
+        case.ui.installButton.click()
+        assert questions == [plan.text] and not installed
+        monkeypatch.setattr(dialogs, "confirm", lambda question, title: True)
+        case.ui.installButton.click()
+        assert installed == [plan]
+        assert case.ui.runButton.enabled
+
+    def test_bundles(self, widget, monkeypatch, tmp_path):
+        monkeypatch.setattr("fedkdtavi_core.bundle.resolver.user_folder", lambda: tmp_path / "bundles")
+        widget.ui.bundleSection.collapsed = False
+        assert widget.ui.bundleSelector.count == 1
+        assert "(shipped)" in widget.ui.bundleSection.text
+        assert widget.ui.takeBackButton.toolTip == "The shipped bundle is in use."
+        broken = tmp_path / "SHA256SUMS"
+        broken.write_text("nothing\n", encoding="ascii")
+        monkeypatch.setattr(dialogs, "openFile", lambda *_: broken)
+        widget.ui.importButton.click()
+        assert str(tmp_path) in widget.ui.problemLabel.text
+        assert "(shipped)" in widget.ui.bundleSection.text
+        shown = []
+        monkeypatch.setattr(dialogs, "showText", lambda text, title: shown.append(text))
+        widget.ui.cardButton.click()
+        assert "synthetic phantoms" in shown[0]
+        entries = bundlePanel.listBundles()
+        assert [entry.inUse for entry in entries] == [True]
+
+
+class TestExport:
+    def test_case_is_saved_opened_again_and_the_next_one_follows(self, case, tmp_path, monkeypatch):
+        ui = case.ui
+        assert ui.exportCaseButton.toolTip == "Choose the site folder first."
+        ui.siteFolder.currentPath = str(tmp_path)
+        ui.acceptButton.click()
+        ui.exportCaseButton.click()
+        assert ui.problemLabel.text == ""
+        (saved,) = siteCases(tmp_path)
+        assert (saved.reviewed, saved.total) == (1, 9)
+        assert texts(ui.caseTable) == [[saved.caseId, "1 of 9"]]
+        assert not ui.nextCaseButton.enabled
+        assert f'fedkdtavi site status "{tmp_path}"' in ui.commandLabel.text
+        asked = []
+        monkeypatch.setattr(dialogs, "confirm", lambda question, title: asked.append(question))
+        monkeypatch.setattr(dialogs, "folder", lambda *_: saved.path)
+        ui.openCaseButton.click()
+        assert asked == [] and ui.reviewLabel.text == "1 of 9 reviewed"
+        ui.acceptButton.click()
+        ui.openCaseButton.click()
+        assert len(asked) == 1 and ui.reviewLabel.text == "2 of 9 reviewed"
+
+    def test_plain_files(self, case, tmp_path, monkeypatch):
+        monkeypatch.setattr(dialogs, "folder", lambda *_: tmp_path)
+        case.ui.exportFilesButton.click()
+        assert (tmp_path / "fedkdtavi-labels" / "landmarks.mrk.json").is_file()
+        assert str(tmp_path) in case.ui.exportLabel.text
+
+    def test_folder_that_cannot_be_written_is_said(self, case, tmp_path):
+        place = tmp_path / "file"
+        place.write_text("no folder")
+        case.ui.siteFolder.currentPath = str(place)
+        case.ui.exportCaseButton.click()
+        assert str(place) in case.ui.problemLabel.text
+
+
+class TestModule:
+    def test_label_map_is_not_chosen_by_itself(self, widget, scene):
+        leave(widget)
+        scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        enter(widget)
+        assert widget.window.workspace.volumeNode is None
+
+    def test_second_instance_shows_the_same_review(self, case):
+        second = loadModule(MODULE).widget
+        try:
+            assert second.ui.reviewLabel.text == "0 of 9 reviewed"
+            case.ui.acceptButton.click()
+            leave(second)
+            enter(second)
+            assert second.ui.reviewLabel.text == "1 of 9 reviewed"
+        finally:
+            leave(second)
+            second.cleanup()
+
+    def test_saved_scene_goes_on_where_the_review_stopped(self, case, scene, tmp_path):
+        case.ui.acceptButton.click()
+        current = case.window.workspace.session.queue.current
+        place = tmp_path / "review.mrb"
+        assert slicer.util.saveScene(str(place))
+        scene.Clear(0)
+        assert case.window.workspace.session is None
+        slicer.util.loadScene(str(place))
+        assert case.ui.reviewLabel.text == "1 of 9 reviewed"
+        assert case.window.workspace.session.queue.current == current
+
+    def test_leaving_leaves_no_observer_behind(self, case, scene):
+        nodes = case.window.workspace.caseNodes
+        event = nodes.landmarks.PointEndInteractionEvent
+        segmentation, painted = nodes.segmentation.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved
+        assert nodes.landmarks.HasObserver(event) and nodes.contour.HasObserver(event)
+        leave(case)
+        painting = segmentation.HasObserver(painted)
+        for _ in range(3):
+            enter(case)
+            assert nodes.landmarks.HasObserver(event) and segmentation.HasObserver(painted)
+            case.ui.acceptButton.click()
+            leave(case)
+        assert not nodes.landmarks.HasObserver(event) and not nodes.contour.HasObserver(event)
+        assert segmentation.HasObserver(painted) == painting
+
+    def test_sample_is_offered_in_sample_data(self, scene, monkeypatch):
+        import sys
+        import types
+
+        from FedKDTAVILib.sampleData import registerSampleData
+
+        offered = {}
+        sampleData = types.ModuleType("SampleData")
+        sampleData.SampleDataLogic = type(
+            "SampleDataLogic",
+            (),
+            {"registerCustomSampleDataSource": staticmethod(lambda **given: offered.update(given))},
+        )
+        monkeypatch.setitem(sys.modules, "SampleData", sampleData)
+        registerSampleData()
+        assert Path(offered["thumbnailFileName"]).is_file()
+        assert offered["customDownloader"](None).GetImageData().GetDimensions() == (169, 160, 83)
+
+    def test_terminology_says_what_the_schema_says(self):
+        import json
+
+        from fedkdtavi_core import schema
+        from fedkdtavi_core.labels.segmentation import terminology
+        from FedKDTAVILib.terminologies import TERMINOLOGY, loadTerminology
+
+        # The segment's tag names this terminology: otherwise Slicer would not find its entry.
+        assert loadTerminology() == terminology(schema.by_id("calcification")).split("~")[0]
+        content = json.loads(TERMINOLOGY.read_text(encoding="utf-8"))
+        kinds = [kind for group in content["SegmentationCodes"]["Category"] for kind in group["Type"]]
+        said = {(kind["CodingSchemeDesignator"], kind["CodeValue"], kind["CodeMeaning"]) for kind in kinds}
+        assert said == {(label.code.scheme, label.code.value, label.code.meaning) for label in schema.LABELS}
+
+
+def test_foreign_copy_of_the_core_is_refused(monkeypatch, tmp_path):
+    import sys
+    import types
+
+    foreign = types.ModuleType("fedkdtavi_core")
+    foreign.__file__ = str(tmp_path / "site-packages" / "fedkdtavi_core" / "__init__.py")
+    monkeypatch.setitem(sys.modules, "fedkdtavi_core", foreign)
+    with pytest.raises(ImportError, match="site-packages"):
+        loadModule(MODULE)

@@ -22,7 +22,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         TrainingError: it cannot be written; the older file is untouched.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:

@@ -1,0 +1,210 @@
+"""The whole chain in small: four hospitals with gaps, three teachers, their pseudo-labels, one student."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import hospitals
+import pytest
+import torch
+
+from fedkdtavi_core.errors import UsageError
+from fedkdtavi_training import commands, networks, train
+from fedkdtavi_training.federated import config, experiment, files
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return hospitals.write(tmp_path_factory.mktemp("hospitals"))
+
+
+@pytest.fixture(scope="module")
+def chain(folders, tmp_path_factory):
+    out = tmp_path_factory.mktemp("chain")
+    said = []
+    settings = hospitals.experiment(folders, out)
+    return out, experiment.run(settings, say=said.append)["federated"], said
+
+
+def test_teachers_learn_where_labels_are_and_the_student_everywhere(chain):
+    out, summary, said = chain
+    sites = {head: set(link["sites"]) for head, link in summary["teachers"].items()}
+    assert sites == {"hps": {"a", "b", "c"}, "ms": {"a", "c"}, "calc": {"a", "b"}}
+    student = summary["student"]
+    assert set(student["sites"]) == {"a", "b", "c", "d"}
+    # Site d has no label at all, and teaches by its pseudo-labels; true labels count 1 a case, those less.
+    assert 0 < student["sites"]["d"]["head_weights"]["ms"] <= 3 * 0.7
+    assert student["sites"]["a"]["head_weights"]["ms"] > 2
+    assert student["taught"] == ["hps", "ms", "calc"] or student["frozen"]
+    assert any("d: no labels; 3 cases" in sentence for sentence in said)
+    assert json.loads((out / "federated" / "summary.json").read_text()) == summary
+
+
+def test_the_chain_of_digests_is_kept_with_the_weights(chain):
+    out, summary, _ = chain
+    network, task, link = networks.load(out / "federated" / "student.safetensors")
+    assert task == "teacher"  # the network's kind: this student is a small UNet
+    assert train.digest(network.state_dict()) == link["digest"] == summary["student"]["digest"]
+    assert link["pseudo_labels"]["teachers"] == {head: t["digest"] for head, t in summary["teachers"].items()}
+    assert set(link["pseudo_labels"]["sites"]) == {"a", "b", "c", "d"}
+
+
+def test_unlabelled_cts_teach_and_the_answer_key_does_not(chain, folders, tmp_path):
+    """Without its unlabelled CTs the student is another one, with the same teachers; a key beside is not read."""
+    _, whole, _ = chain
+    copies = {name: tmp_path / name for name in folders}
+    for name, folder in folders.items():
+        shutil.copytree(folder, copies[name])
+    (copies["a"] / "case_000002.npz").unlink()
+    (tmp_path / "key").mkdir()
+    less = experiment.run(hospitals.experiment(copies, tmp_path / "less"), say=quiet)["federated"]
+    assert {h: t["digest"] for h, t in less["teachers"].items()} == {
+        h: t["digest"] for h, t in whole["teachers"].items()
+    }
+    assert less["student"]["digest"] != whole["student"]["digest"]
+    shutil.copy(folders["a"] / "case_000002.npz", copies["a"])
+    again = experiment.run(hospitals.experiment(copies, tmp_path / "again"), say=quiet)["federated"]
+    assert again["student"]["digest"] == whole["student"]["digest"]
+    assert again["chain"] == whole["chain"]
+    with pytest.raises(UsageError, match="other cases"):
+        experiment.run(hospitals.experiment(copies, tmp_path / "less"), say=quiet)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fedkdtavi_training import train
+from fedkdtavi_training.federated import config, experiment, files
+left = int(sys.argv[2])
+def count():
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+advance, write, fsync = train.Run.advance, files.write_bytes, os.fsync
+def dying_advance(self, *given):
+    count()
+    return advance(self, *given)
+def dying_fsync(handle):  # the new file is complete, the old one not yet replaced
+    count()
+    return fsync(handle)
+train.Run.advance, os.fsync = dying_advance, dying_fsync
+experiment.run(config.read(Path(sys.argv[1])), say=lambda text: None)
+"""
+
+
+def test_a_run_killed_again_and_again_ends_in_the_same_weights(folders, tmp_path):
+    two = {name: folders[name] for name in ("a", "b")}
+    settings = {"task": 0, "student": hospitals.training(ema=0.5)}
+    whole = experiment.run(hospitals.experiment(two, tmp_path / "whole", **settings), say=quiet)["federated"]
+    cut = hospitals.experiment(two, tmp_path / "cut", **settings)
+    path = tmp_path / "cut.json"
+    path.write_text(cut.model_dump_json())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    for events in (9, 30, 24):
+        died = subprocess.run([sys.executable, "-c", KILLED, str(path), str(events)], env=environment, check=False)
+        assert died.returncode == -signal.SIGKILL
+        assert not (tmp_path / "cut" / "federated" / experiment.SUMMARY).exists()
+    resumed = experiment.run(cut, say=quiet)["federated"]
+    assert resumed["student"]["digest"] == whole["student"]["digest"]
+    assert resumed["chain"] == whole["chain"]
+    curves = [(tmp_path / name / "federated" / "student" / "curves.csv").read_text() for name in ("whole", "cut")]
+    assert curves[0] == curves[1]
+
+
+def test_arms_hard_labels_and_two_sets(chain, folders, tmp_path):
+    out, _, _ = chain
+    trained = {head: out / "federated" / f"teacher-{head}.safetensors" for head in ("hps", "ms", "calc")}
+    shared = {"teacher_weights": trained, "teacher": None, "student": hospitals.training(rounds=1, local_steps=1)}
+    digests = {}
+    for name, pseudo in (("soft", {}), ("hard", {"kind": "hard"}), ("two", {"sets": 2}), ("none", None)):
+        chosen = None if pseudo is None else {"min_certainty": 0.0, "min_plausibility": 0.0, **pseudo}
+        settings = hospitals.experiment(folders, tmp_path / name, pseudo=chosen, **shared)
+        summary = experiment.run(settings, say=quiet)["federated"]
+        digests[name] = summary["student"]["digest"]
+        if name == "two":
+            assert [made["set"] for made in summary["pseudo_labels"]] == [1, 2]
+            assert len(set(summary["pseudo_labels"][1]["teachers"].values())) == 1
+    assert len(set(digests.values())) == 4
+    arms = hospitals.experiment(folders, tmp_path / "arms", task=1, arms=("pooled", "local"), test_ratio=0.3)
+    summaries = experiment.run(arms, say=quiet)
+    assert set(summaries) == {"pooled", "local/a", "local/b", "local/c", "local/d"}
+    pooled = summaries["pooled"]["teachers"]["hps"]
+    assert pooled["sites"]["pooled"]["head_weights"]["hps"] == 4  # a: 2, b: 2; c's only one with hinge points: 1
+    assert "no site has labels for hps" in summaries["local/d"]["error"]
+    assert summaries["pooled"]["test"]["a"]["cases"] == 1
+
+
+def test_finetuning_moves_the_heads_alone(chain, folders, tmp_path):
+    out, _, _ = chain
+    start = out / "federated" / "student.safetensors"
+    settings = hospitals.experiment(folders, tmp_path / "tuned", task=1, init=start, pseudo=None, teacher=None)
+    path = tmp_path / "finetune.json"
+    path.write_text(settings.model_dump_json())
+    assert commands.finetune([str(path), "--seed", "5"]) == 0
+    before = networks.load(start)[0].state_dict()
+    after = networks.load(tmp_path / "tuned" / "federated" / "finetuned.safetensors")[0].state_dict()
+    moved = {name.split(".")[1] if "heads" in name else "backbone" for name in before
+             if not torch.equal(before[name], after[name])}  # fmt: skip
+    assert moved == {"hps"}
+    with pytest.raises(UsageError, match="needs `init`"):
+        experiment.run(hospitals.experiment(folders, tmp_path / "x"), finetune=True, say=quiet)
+
+
+def test_a_transformer_is_distilled_like_any_other(folders, tmp_path):
+    """One round of one step at each of two sites: SwinUNETR takes nothing smaller than 64^3."""
+    swin = hospitals.training(
+        model="student", network={"depths": [1, 1, 1, 1]}, crop=64, rounds=1, local_steps=1, loss={"spacing_mm": 1.25}
+    )
+    shared = {"student": swin, "teacher": hospitals.training(rounds=1, local_steps=1)}
+    two = {name: folders[name] for name in ("a", "d")}
+    summary = experiment.run(hospitals.experiment(two, tmp_path, **shared), say=quiet)["federated"]
+    network, task, _ = networks.load(tmp_path / "federated" / "student.safetensors")
+    assert task == "student"
+    assert train.digest(network.state_dict()) == summary["student"]["digest"]
+    spilt = files.read_header(tmp_path / "federated" / "student" / "checkpoint.safetensors")
+    assert {row["outcome"] for row in spilt["history"]} == {"averaged"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"mirror": True}, "mirror: Extra inputs"),
+        ({"aggregation": {"k": 9}}, "k is 9, but only 4 sites"),
+        ({"student": None}, "give `student`"),
+        ({"teacher": None}, "pseudo-labels need a teacher for hps"),
+        ({"teachers": {"heart": hospitals.training()}}, "no head 'heart'"),
+        ({"teacher": hospitals.training(local_epochs=1)}, "either local_steps or local_epochs"),
+        ({"sites": [{"name": "a", "folder": "x"}, {"name": "a", "folder": "y"}]}, "same name"),
+        ({"sites": [{"name": "../a", "folder": "x"}]}, "sites.0.name"),
+    ],
+)
+def test_a_config_without_sense_is_refused_in_one_sentence(folders, tmp_path, change, sentence):
+    entries = json.loads(hospitals.experiment(folders, tmp_path).model_dump_json())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(entries | change))
+    with pytest.raises(UsageError) as found:
+        config.read(path)
+    assert sentence in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_place_that_is_not_there_is_named(folders, tmp_path):
+    missing = hospitals.experiment(folders | {"e": tmp_path / "nowhere"}, tmp_path / "out")
+    with pytest.raises(UsageError, match="nowhere is no folder"):
+        experiment.run(missing, say=quiet)
+    for text, sentence in (("[1]", "no JSON object"), ("{", "no JSON")):
+        (tmp_path / "c.json").write_text(text)
+        with pytest.raises(UsageError, match=sentence):
+            config.read(tmp_path / "c.json")

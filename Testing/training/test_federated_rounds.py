@@ -1,0 +1,252 @@
+"""The rounds: who fails or is late is named and left out, order plays no part, a full disk keeps the older state."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+
+import hospitals
+import pytest
+import torch
+
+from fedkdtavi_core.errors import InputError, UsageError
+from fedkdtavi_training import networks, train
+from fedkdtavi_training.federated import files, workflow
+from fedkdtavi_training.federated.checkpoint import Checkpoint
+from fedkdtavi_training.federated.local_train import local_round
+from fedkdtavi_training.federated.messages import SiteFailedError, Task, Update
+from fedkdtavi_training.federated.plain import PlainDriver
+from fedkdtavi_training.federated.site import Site
+
+pytestmark = pytest.mark.torch
+
+START = {"backbone.w": torch.ones(3), "heads.hps.weight": torch.ones(2), "backbone.index": torch.arange(2)}
+
+
+class Sites:
+    """Sites that add their own number to every weight; ``disturb`` may change an answer or raise."""
+
+    def __init__(self, numbers: dict[str, float], disturb: Callable[[Task, Update], Update] = lambda t, u: u) -> None:
+        self.numbers, self.disturb = numbers, disturb
+        self.sites, self.parallel = tuple(numbers), 1
+        self.asked: list[tuple[int, str]] = []
+
+    def send(self, site: str, task: Task) -> Update:
+        self.asked.append((task.round_number, site))
+        step = self.numbers[site]
+        weights = {name: value + step for name, value in task.weights.items() if value.is_floating_point()}
+        base = train.digest(task.weights)
+        update = Update(site, task.round_number, base, weights, {"hps": 1.0}, {"loss": step}, site)
+        return self.disturb(task, update)
+
+
+def stage(rounds: int = 3, **changes):
+    return hospitals.stage(("hps",), training=hospitals.training(rounds=rounds), **changes)
+
+
+def test_rounds_go_on_from_each_other(tmp_path):
+    said = []
+    result = workflow.run(stage(), Sites({"a": 0.1, "b": 0.3}), START, tmp_path, say=said.append)
+    torch.testing.assert_close(result.weights["backbone.w"], torch.full((3,), 1.6))
+    assert result.weights["backbone.index"].tolist() == [0, 1]
+    rows = (tmp_path / "curves.csv").read_text().splitlines()
+    assert rows[0].startswith("round,site,outcome,reason,change")
+    assert [row.split(",")[:3] for row in rows[1:3]] == [["1", "a", "averaged"], ["1", "b", "averaged"]]
+    assert len(rows) == 7
+    assert "k = 1" in said[0]
+    assert not list(tmp_path.glob("round-*"))  # the updates are gone once they are in a checkpoint
+
+
+def test_a_site_that_fails_sends_nan_or_is_stale_is_named_and_welcome_again(tmp_path):
+    def disturb(task: Task, update: Update) -> Update:
+        if update.site == "b" and task.round_number == 0:
+            raise SiteFailedError("b", "no answer within 30 s")
+        if update.site == "c" and task.round_number == 1:
+            return replace(update, weights=update.weights | {"backbone.w": torch.full((3,), float("nan"))})
+        if update.site == "c" and task.round_number == 2:
+            return replace(update, round_number=1)
+        return update
+
+    said = []
+    driver = Sites({"a": 0.1, "b": 0.1, "c": 0.4}, disturb)
+    result = workflow.run(stage(), driver, START, tmp_path, say=said.append)
+    torch.testing.assert_close(result.weights["backbone.w"], torch.full((3,), 1 + 0.25 + 0.1 + 0.1))
+    assert [sentence.split(": ", 1)[1] for sentence in said if "left out" in sentence] == [
+        "b is left out of round 1 (failed): no answer within 30 s",
+        "c is left out of round 2 (refused): backbone.w is not finite",
+        "c is left out of round 3 (refused): it answers round 2, not 3",
+    ]
+    outcomes = [(row["round"], row["site"], row["outcome"]) for row in result.history]
+    assert (2, "b", "averaged") in outcomes
+
+
+def test_without_any_usable_update_the_run_stops_and_can_go_on(tmp_path):
+    def fail(task: Task, update: Update) -> Update:
+        if task.round_number == 1:
+            raise SiteFailedError(update.site, "is being mended")
+        return update
+
+    with pytest.raises(train.TrainingError, match="no site gave a usable update in round 2"):
+        workflow.run(stage(), Sites({"a": 0.1}, fail), START, tmp_path)
+    result = workflow.run(stage(), Sites({"a": 0.1}), START, tmp_path)
+    assert result.rounds == 3
+    whole = workflow.run(stage(), Sites({"a": 0.1}), START, tmp_path / "whole")
+    assert train.digest(result.weights) == train.digest(whole.weights)
+
+
+def test_who_answers_first_plays_no_part(tmp_path):
+    numbers = {f"s{n}": 0.1 + 0.013 * n for n in range(5)}
+    one_by_one = workflow.run(stage(), Sites(numbers), START, tmp_path / "a")
+    together = Sites(numbers)
+    together.parallel = 5
+    assert train.digest(workflow.run(stage(), together, START, tmp_path / "b").weights) == train.digest(
+        one_by_one.weights
+    )
+
+
+def test_updates_that_had_come_before_a_crash_are_not_asked_for_again(tmp_path):
+    class CrashError(BaseException):
+        pass
+
+    def crash(task: Task, update: Update) -> Update:
+        if (task.round_number, update.site) == (1, "b"):
+            raise CrashError
+        return update
+
+    numbers = {"a": 0.1, "b": 0.2}
+    with pytest.raises(CrashError):
+        workflow.run(stage(), Sites(numbers, crash), START, tmp_path)
+    driver = Sites(numbers)
+    resumed = workflow.run(stage(), driver, START, tmp_path)
+    assert driver.asked == [(1, "b"), (2, "a"), (2, "b")]
+    whole = workflow.run(stage(), Sites(numbers), START, tmp_path / "whole")
+    assert train.digest(resumed.weights) == train.digest(whole.weights)
+
+
+def test_another_run_in_the_same_folder_is_refused(tmp_path):
+    workflow.run(stage(2), Sites({"a": 0.1}), START, tmp_path, inputs={"a": "x"})
+    for changes, what in (
+        ({"stage": stage(3)}, "configuration"),
+        ({"driver": Sites({"a": 0.1, "b": 0.1})}, "sites"),
+        ({"start": START | {"backbone.w": torch.zeros(3)}}, "first weights"),
+        ({"inputs": {"a": "y"}}, "cases"),
+    ):
+        given = {"stage": stage(2), "driver": Sites({"a": 0.1}), "start": START, "inputs": {"a": "x"}} | changes
+        with pytest.raises(UsageError, match=f"other {what}"):
+            workflow.run(given["stage"], given["driver"], given["start"], tmp_path, inputs=given["inputs"])
+
+
+def test_the_moving_average_is_the_result_where_it_is_wanted(tmp_path):
+    averaged = hospitals.stage(("hps",), training=hospitals.training(rounds=2, ema=0.5))
+    result = workflow.run(averaged, Sites({"a": 1.0}), START, tmp_path)
+    first = 0.1 * 1 + 0.9 * 2  # keeps (1 + 0) / (10 + 0) in the first round
+    second = (2 / 11) * first + (9 / 11) * 3
+    torch.testing.assert_close(result.weights["backbone.w"], torch.full((3,), second))
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    Checkpoint({"run": "x"}, 1, START, {}).save(path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(train.TrainingError, match=r"checkpoint\.safetensors cannot be written .* older one stays"):
+            Checkpoint({"run": "x"}, 2, {"w": torch.zeros(100_000)}, {}).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_pickle_is_no_checkpoint(tmp_path):
+    torch.save(START, tmp_path / workflow.CHECKPOINT)
+    with pytest.raises(InputError, match="not a safetensors file"):
+        workflow.run(stage(), Sites({"a": 0.1}), START, tmp_path)
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(InputError, match="not written by this program"):
+        files.read_tensors(tmp_path / "foreign.safetensors")
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site("a", (hospitals.write(tmp_path)["a"],), tmp_path / "work")
+
+
+def begin(settings):
+    return networks.build("teacher", settings.training.network, seed=1).state_dict()
+
+
+def test_a_local_round_is_a_function_of_seed_site_and_round(site, tmp_path):
+    settings = hospitals.stage(("hps",), training=hospitals.training(optimizer="reset"))
+    one = local_round(settings, site, begin(settings), 0)
+    digest = train.digest(one.weights)
+    assert train.digest(local_round(settings, site, begin(settings), 0).weights) == digest
+    assert train.digest(local_round(settings, site, begin(settings), 1).weights) != digest
+    renamed = replace(site, name="z")
+    assert train.digest(local_round(settings, renamed, begin(settings), 0).weights) != digest
+    assert {name.split(".")[1] for name in one.weights if name.startswith("heads")} == {"hps"}
+    assert one.head_weights == {"hps": 2.0}
+    assert one.metrics["steps"] == 2
+
+
+def test_kept_moments_matter_and_a_round_done_again_starts_from_the_same(site):
+    settings = hospitals.stage(("hps",))
+    first = local_round(settings, site, begin(settings), 0)
+    weights = begin(settings) | first.weights
+    second = train.digest(local_round(settings, site, weights, 1).weights)
+    assert train.digest(local_round(settings, site, weights, 1).weights) == second
+    forgetful = hospitals.stage(("hps",), training=hospitals.training(optimizer="reset"))
+    assert train.digest(local_round(forgetful, site, weights, 1).weights) != second
+
+
+def test_frozen_parts_do_not_move(site):
+    settings = hospitals.stage(("ms",), heads_only=True)
+    start = begin(settings)
+    update = local_round(settings, site, start, 0)
+    assert set(update.weights) == {"heads.ms.weight", "heads.ms.bias"}
+    assert any(not torch.equal(update.weights[name], start[name]) for name in update.weights)
+
+
+def test_a_site_without_labels_sends_nothing(tmp_path):
+    folders = hospitals.write(tmp_path)
+    settings = hospitals.stage(("ms",))
+    update = local_round(settings, Site("b", (folders["b"],), tmp_path / "work"), begin(settings), 0)
+    assert (update.weights, update.head_weights) == ({}, {})
+    with pytest.raises(UsageError, match="no site has labels for ms"):
+        workflow.run(settings, PlainDriver([Site("b", (folders["b"],), tmp_path)]), begin(settings), tmp_path / "out")
+
+
+def test_weights_of_another_network_and_losses_that_are_no_number_are_named(site, tmp_path):
+    settings = hospitals.stage(("hps",))
+    other = networks.build("teacher", {"channels": [8, 16]}).state_dict()
+    with pytest.raises(InputError, match="a: the weights are of another network"):
+        local_round(settings, site, other, 0)
+    wild = {name: value * float("inf") for name, value in begin(settings).items()}
+    with pytest.raises(train.TrainingError, match="no step of round 1 had a finite loss"):
+        local_round(settings, site, wild, 0)
+    hasty = hospitals.stage(("hps",), training=hospitals.training(bad_steps=1))
+    with pytest.raises(train.TrainingError, match="not finite 1 times"):
+        local_round(hasty, site, wild, 0)
+    driver = PlainDriver([site, replace(site, name="b", folders=(tmp_path / "nothing",))])
+    said = []
+    result = workflow.run(settings, driver, begin(settings), tmp_path / "out", say=said.append)
+    assert {row["site"]: row["outcome"] for row in result.history} == {"a": "averaged", "b": "failed"}
+    assert "nothing" in next(sentence for sentence in said if "b is left out of round 1" in sentence)
+
+
+def test_fedprox_and_local_norms_change_the_weights(site):
+    plain = hospitals.stage(("hps",))
+    near = hospitals.stage(("hps",), aggregation={"rule": "fedprox", "mu": 100.0})
+    start = begin(plain)
+    moved, held = (
+        sum(
+            float((value - start[name]).square().sum())
+            for name, value in local_round(s, site, start, 0).weights.items()
+        )
+        for s in (plain, near)
+    )
+    assert held < moved

@@ -227,21 +227,7 @@ def test_drawing_a_contour_that_was_not_measurable(caseNodes, annotation) -> Non
     session.end()
 
 
-@pytest.fixture
-def bundles(scene, tmp_path):
-    """What Slicer's program adds to the scene so that it can read .mrb."""
-    logic, manager = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
-    for part in (logic, manager):
-        part.SetMRMLScene(scene)
-        part.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-    logic.GetCacheManager().SetRemoteCacheDirectory(str(tmp_path))
-    manager.SetAndObserveDataIOManager(logic.GetDataIOManager())
-    logic.AddDataIOToScene()
-    yield logic
-    logic.RemoveDataIOFromScene()
-
-
-def test_goes_on_where_it_stopped(bundles, session, caseNodes, tmp_path) -> None:
+def test_goes_on_where_it_stopped(session, caseNodes, tmp_path) -> None:
     session.accept()
     dragLandmark(caseNodes, "ostium_lca", 2.0)
     session.select("calcification")

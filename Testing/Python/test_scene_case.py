@@ -161,24 +161,8 @@ def test_no_volume(scene, annotation):
     caseNodes.remove()
 
 
-@pytest.fixture(scope="session")
-def bundles():
-    """What the scene needs to open an .mrb: Slicer's logic for remote files, of which it uses the cache folder."""
-    scene = slicer.mrmlScene
-    remote, files = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
-    if scene.GetDataIOManager() is None:
-        remote.SetMRMLScene(scene)
-        remote.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-        remote.GetCacheManager().SetRemoteCacheDirectory(slicer.app.temporaryPath)
-        files.SetMRMLScene(scene)
-        files.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-        files.SetAndObserveDataIOManager(remote.GetDataIOManager())
-        remote.AddDataIOToScene()
-    return remote, files
-
-
 @pytest.mark.parametrize("ending", [".mrb", ".mrml"])
-def test_a_saved_scene_goes_on(bundles, caseNodes, tmp_path, ending):
+def test_a_saved_scene_goes_on(caseNodes, tmp_path, ending):
     position = drag(caseNodes, "ostium_lca", (0.5, 0.5, -0.5))
     setPointState(caseNodes.landmarks, "ms_upper", None, Status.ABSENT)
     landmark = pointState(caseNodes.landmarks, "hinge_ncc")

@@ -131,7 +131,7 @@ def decide(
     hot = _hot(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
     if rule == HALF_MAX:
         hot, span = _to_half_maximum(volume, hot, blood, threshold)
-        words = f"{words}, here from {span[0]:.0f} to {span[1]:.0f} HU" if span else words
+        words += f", here {_span(*span)}" if span else ""
     mask = np.zeros(volume.array.shape, np.uint8)
     _set_without_specks(mask, hot, volume.grid.voxel_volume)
     text = f"{words}; within {dilate_mm:g} mm of the region suggested by the network; specks under 1 mm3 left out"
@@ -235,6 +235,10 @@ def _set_without_specks(mask: np.ndarray, voxels: np.ndarray, voxel_volume: floa
     sizes[0] = 0
     kept = sizes[labels[tuple((voxels - low).T)]] >= MIN_VOLUME_MM3
     mask[tuple(voxels[kept].T)] = 1
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.0f} HU" if round(low) == round(high) else f"{low:.0f} to {high:.0f} HU"
 
 
 def _refused(reason: str, blood: Blood | None, threshold: float | None = None, words: str = "") -> CalciumResult:

@@ -130,7 +130,7 @@ def test_half_of_each_deposits_peak_finds_its_size_through_the_blur():
     assert off[HALF_MAX] < 0.25 * true  # a small ball's edge lies a little inside
     assert off[HALF_MAX] < min(off[LUMEN_100], off[CONTRAST_850])
     result = decide(volume, *suggestion(sharp, places), marks(sharp), rule=HALF_MAX)
-    assert "halfway" in result.rule and "here from 5" in result.rule
+    assert "halfway" in result.rule and "here 5" in result.rule
 
 
 def test_half_maximum_counts_no_blood(root: Tube):

@@ -141,7 +141,7 @@ def test_arms_hard_labels_and_two_sets(chain, folders, tmp_path):
     summaries = experiment.run(arms, say=quiet)
     assert set(summaries) == {"pooled", "local/a", "local/b", "local/c", "local/d"}
     pooled = summaries["pooled"]["teachers"]["hps"]
-    assert pooled["sites"]["pooled"]["head_weights"]["hps"] == 4  # a: 2, b: 2; c's only one with hinge points: 1
+    assert pooled["sites"]["pooled"]["head_weights"]["hps"] == 5  # a and b 2, c 1, d none
     assert "no site has labels for hps" in summaries["local/d"]["error"]
     assert summaries["pooled"]["test"]["a"]["cases"] == 1
 

@@ -13,8 +13,10 @@ from fedkdtavi_core.errors import UsageError
 from fedkdtavi_training import cache, data, losses, networks, targets
 from fedkdtavi_training.federated import config, pseudo, pseudo_store
 from fedkdtavi_training.federated.labels import merge
+from fedkdtavi_training.federated.messages import Task
 from fedkdtavi_training.federated.samples import SiteSamples
 from fedkdtavi_training.federated.site import Site, examined, gather, inventory
+from fedkdtavi_training.federated.worker import SiteWorker
 
 pytestmark = pytest.mark.torch
 SOFT = config.Pseudo(cap=0.7, min_certainty=0.2, min_plausibility=0.1)
@@ -67,6 +69,15 @@ def test_uncertain_and_implausible_ones_are_left_out(case):
     assert (merge(case, unseen, SOFT).labels.weights[5:] == 0).all()
 
 
+def test_what_a_reviewer_has_called_absent_is_not_filled_in(case):
+    absent = cache.Case(case.hu, case.spacing, case.points, case.calc, case.heart,
+                        {"calc_labelled": False, "absent": ["ms_upper", "calcification"]})  # fmt: skip
+    merged = merge(absent, guess(case), SOFT).labels
+    assert merged.weights.tolist() == [1, 1, 1, 1, 1, 0, 0.5]
+    assert np.isnan(merged.points[5]).all()
+    assert merged.calc_weight == 0
+
+
 def test_hard_ones_weigh_like_true_ones(case):
     merged = merge(case, guess(case), SOFT.model_copy(update={"kind": "hard"})).labels
     assert (merged.weights == 1).all()
@@ -87,6 +98,16 @@ def test_what_is_stored_comes_back(case, tmp_path):
         store.load("00-y")
     (tmp_path / "p" / "00-z.npz").write_bytes(b"nothing")
     assert store.made_of("00-z") is None
+
+
+def test_an_unreadable_case_is_skipped_and_counted(tmp_path):
+    folders = hospitals.write(tmp_path)
+    (folders["a"] / "case_000000.npz").write_bytes(b"cut off")
+    site = Site("a", (folders["a"],), tmp_path / "work")
+    assert list(gather(site, hospitals.stage()).paths) == ["00-case_000001"]
+    update = SiteWorker(site).work(Task("count", hospitals.stage()))
+    assert (update.metrics, update.head_weights) == ({"cases": 2, "unreadable": 1}, {"hps": 1, "ms": 1, "calc": 1})
+    assert "case_000000" in (site.work / "skipped.txt").read_text()
 
 
 def test_a_target_is_as_wide_as_its_teacher_was_unsure_but_never_narrower_than_a_label():
@@ -135,7 +156,7 @@ def test_every_batch_has_a_true_label_and_every_case_is_shown(tmp_path):
     folder = hospitals.write(tmp_path)["a"]
     site = Site("a", (folder,), tmp_path / "work")
     for key, path in site.cases().items():
-        site.pseudo(1).save(key, guess(cache.load(path), case_digest=examined(path)[1]))
+        site.pseudo(1).save(key, guess(cache.load(path), case_digest=examined(path).digest))
     stage = hospitals.stage(pseudo=SOFT, pseudo_set=1)
     cases = gather(site, stage)
     assert cases.labelled == ("00-case_000000", "00-case_000001")

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from fedkdtavi_core.errors import InputError, UsageError
-from fedkdtavi_training import networks, train
-from fedkdtavi_training.federated import files, workflow
+from fedkdtavi_training import config, networks, train
+from fedkdtavi_training.federated import files, local_norms, site_state, workflow
 from fedkdtavi_training.federated.checkpoint import Checkpoint
 from fedkdtavi_training.federated.local_train import local_round
 from fedkdtavi_training.federated.messages import SiteFailedError, Task, Update
@@ -238,7 +238,41 @@ def test_weights_of_another_network_and_losses_that_are_no_number_are_named(site
     assert "nothing" in next(sentence for sentence in said if "b is left out of round 1" in sentence)
 
 
-def test_fedprox_and_local_norms_change_the_weights(site):
+def test_a_late_site_is_left_out(site, tmp_path):
+    hurried = hospitals.stage(("hps",), deadline_s=1e-9)
+    said = []
+    with pytest.raises(train.TrainingError, match="no site gave a usable update"):
+        workflow.run(hurried, PlainDriver([site]), begin(hurried), tmp_path / "out", say=said.append)
+    assert "no answer before the deadline (1 of 2 steps)" in said[-1]
+
+
+def test_a_site_goes_on_with_its_own_norms_and_moments(tmp_path, chests):
+    settings = hospitals.stage(aggregation={"local_norms": True})
+    plain = config.TrainConfig(task="coarse", cache=[chests], out=tmp_path, steps=1, network={"channels": [4, 8]})
+    run = train.Run(plain)
+    norm = next(iter(sorted(local_norms.names(run.network))))
+    with torch.no_grad():
+        run.network.state_dict()[norm].fill_(5.0)
+    site_state.keep(run, tmp_path / "state", settings, 0)
+    fresh = train.Run(plain)
+    before = {name: value.clone() for name, value in fresh.network.state_dict().items()}
+    site_state.restore(fresh, tmp_path / "state", settings, 0)  # this round's own state is not its beginning
+    assert (fresh.network.state_dict()[norm] == before[norm]).all()
+    site_state.restore(fresh, tmp_path / "state", settings, 1)
+    changed = {name for name, value in fresh.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {norm}
+    other = train.Run(plain)
+    site_state.restore(other, tmp_path / "state", hospitals.stage(), 1)  # of another configuration
+    assert (other.network.state_dict()[norm] == before[norm]).all()
+    for number in (1, 2, 3):
+        site_state.keep(run, tmp_path / "state", settings, number)
+    assert [path.name for path in sorted((tmp_path / "state").iterdir())] == [
+        "round-00002.safetensors",
+        "round-00003.safetensors",
+    ]
+
+
+def test_fedprox_holds_a_site_near_its_start(site):
     plain = hospitals.stage(("hps",))
     near = hospitals.stage(("hps",), aggregation={"rule": "fedprox", "mu": 100.0})
     start = begin(plain)

@@ -39,6 +39,11 @@ class Case:
         """Is ``calc`` a label? False: nobody has looked, and its zeros mean nothing. Phantoms are always labelled."""
         return self.info.get("calc_labelled", True) is not False
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Ids of labels that a reviewer has called absent: no prediction may fill them in."""
+        return tuple(self.info.get("absent", ()))
+
 
 def save(path: Path, phantom: Any) -> None:
     """Write a rendered ``Crop`` or ``Chest`` (axes R, A, S; isotropic), atomically."""

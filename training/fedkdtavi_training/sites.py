@@ -76,6 +76,7 @@ class SiteSample:
         calc: uint8 on ``grid``, or None where there is no truth.
         truth: label id -> is it ground truth? For every label that is learned.
         digest: of the CT and of all truth of the case.
+        absent: ids that a reviewer has called absent: no label, and nothing that a prediction may fill in.
     """
 
     site: str
@@ -86,6 +87,7 @@ class SiteSample:
     calc: np.ndarray | None
     truth: dict[str, bool]
     digest: str
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class SiteDataset:
         return SiteSample(
             self.site.info.id, case.id, grid, np.rint(geometry.resample(volume, grid)).astype(np.int16), points, calc,
             {label_id: label_id in labels.truth for label_id in LEARNED}, _content(case, labels),
+            _absent(case),
         )  # fmt: skip
 
     def _guarded(self, case: SiteCase, work: Callable[[SiteCase], Any]) -> Any:
@@ -254,7 +257,12 @@ def _content(case: SiteCase, labels: CaseLabels) -> str:
             truth[label_id] = [round(float(x), _PLACES) + 0.0 for x in labels.landmarks[label_id].position]
         elif label_id == "calcification":
             truth[label_id] = mask_digest(labels.mask)
+    truth |= dict.fromkeys(_absent(case), "absent")
     return hashlib.sha256(json.dumps([case.record.ct_sha256, truth]).encode()).hexdigest()
+
+
+def _absent(case: SiteCase) -> tuple[str, ...]:
+    return tuple(label_id for label_id, state in case.states().items() if state == "absent" and label_id in LEARNED)
 
 
 def _crop(sample: SiteSample, info: Mapping[str, Any]) -> _Crop:
@@ -262,6 +270,7 @@ def _crop(sample: SiteSample, info: Mapping[str, Any]) -> _Crop:
     nothing = np.zeros(sample.grid.shape, np.uint8)
     labelled = sample.calc is not None
     told = {"site": sample.site, "case": sample.case, "truth": sample.truth, "calc_labelled": labelled}
+    told |= {"absent": list(sample.absent)} if sample.absent else {}
     return _Crop(sample.grid, sample.hu, points, sample.calc if labelled else nothing, nothing, {**told, **info})
 
 

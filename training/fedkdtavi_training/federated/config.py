@@ -107,9 +107,8 @@ class Stage(_Strict):
 
     def digest(self) -> str:
         """SHA-256 over everything in it that decides the result."""
-        free = {"deadline_s": True, "training": {"workers"}}
-        text = json.dumps(self.model_dump(mode="json", exclude=free), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        decisive = self.model_dump(mode="json", exclude={"deadline_s": True, "training": {"workers"}})
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     def for_site(self, site: str, cases: int, folder: Path) -> TrainConfig:
         """The training of one site over all rounds, as the plain training loop knows it; seeded by the site's name."""
@@ -156,8 +155,8 @@ class Experiment(_Strict):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Experiment:
-        names = [site.name for site in self.sites]
-        if len(set(names)) != len(names):
+        names = {site.name for site in self.sites}
+        if len(names) != len(self.sites):
             raise ValueError("two sites have the same name")
         if "federated" in self.arms and self.aggregation.k > len(names):
             raise ValueError(f"k is {self.aggregation.k}, but only {len(names)} sites take part")
@@ -192,9 +191,9 @@ def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
         return Experiment.model_validate({**entries, **(changes or {})})
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
-    except ValueError as error:
-        if not isinstance(error, ValidationError):
-            raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error
+    except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error

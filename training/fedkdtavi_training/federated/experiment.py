@@ -18,6 +18,7 @@ from .messages import Driver
 from .pace import Pace, to_stderr
 from .plain import PlainDriver
 from .site import Site, inventory
+from .worker import SKIPPED
 
 SUMMARY = "summary.json"
 
@@ -68,7 +69,13 @@ def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> t
 
     Raises:
         UsageError: one is neither a site dataset nor a cache; no bundle is given that finds the root.
+        InputError: two site datasets share a case.
     """
+    from fedkdtavi_core.site.dataset import open_site
+
+    from ..sites import check_distinct
+
+    check_distinct([open_site(site.folder) for site in experiment.sites if (site.folder / "site.json").is_file()])
     out = experiment.out
     folders = {site.name: _crops(site.folder, out / "crops" / site.name, experiment, say) for site in experiment.sites}
     return tuple(Site(name, (folder,), out / "sites" / name) for name, folder in folders.items())
@@ -119,6 +126,8 @@ def _one(
     summary["chain"] = provenance.chain_digest(links)
     summary["version"] = fedkdtavi_core.__version__
     summary["data"] = "synthetic phantoms unless a site says otherwise; not for clinical use"
+    summary["unreadable"] = {site: count for site, count in federation.skipped.items() if count}
+    summary["not_cropped"] = _left_out(hospitals)
     if experiment.test_ratio:
         summary["test"] = _test(experiment, folder, links, hospitals)
     files.write_bytes(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
@@ -142,6 +151,12 @@ def _test(experiment: Experiment, folder: Path, links: dict[str, Any], hospitals
     return found
 
 
+def _left_out(hospitals: tuple[Site, ...]) -> dict[str, list[str]]:
+    """Site datasets -> why cases of theirs were not cropped."""
+    lists = {site.name: site.folders[0] / SKIPPED for site in hospitals}
+    return {name: path.read_text(encoding="utf-8").splitlines() for name, path in lists.items() if path.exists()}
+
+
 def _crops(folder: Path, out: Path, experiment: Experiment, say: Callable[[str], None]) -> Path:
     """The cache of one hospital: the folder itself, or the crops of a site dataset.
 
@@ -159,6 +174,9 @@ def _crops(folder: Path, out: Path, experiment: Experiment, say: Callable[[str],
     found = bundle.resolve(experiment.bundle)
     dataset = SiteDataset(folder, CoarseCentre(found))
     dataset.write_cache(out, lambda done, todo: say(f"{folder.name}: {done}/{todo} cases cropped"))
+    (out / SKIPPED).unlink(missing_ok=True)
+    if dataset.skipped:
+        files.write_bytes(out / SKIPPED, "".join(f"{sentence}\n" for sentence in dataset.skipped.values()).encode())
     for sentence in dataset.skipped.values():
         say(sentence)
     return out

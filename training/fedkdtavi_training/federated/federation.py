@@ -45,6 +45,7 @@ class Federation:
             self.aggregation = self.aggregation.model_copy(update={"k": 1})
         self.inputs: dict[str, str] = {}
         self.labels: dict[str, dict[str, float]] = {}
+        self.skipped: dict[str, int] = {}  # site -> cases that could not be read
 
     def distill(self) -> dict[str, Any]:
         """Teachers, pseudo-labels, student; or, for task 1 to 3, that teacher alone."""
@@ -142,7 +143,7 @@ class Federation:
         return result.weights, link
 
     def _count(self, training: Training) -> None:
-        stage = self._stage_of_counting(training)
+        stage = self._stage("count", HEADS, training)
         for site in self.driver.sites:
             try:
                 update = self.driver.send(site, Task("count", stage))
@@ -151,19 +152,11 @@ class Federation:
                 continue
             self.labels[site], self.inputs[site] = update.head_weights, update.digest
             held = ", ".join(f"{head} {count:g}" for head, count in update.head_weights.items()) or "no labels"
-            self.say(f"{site}: {held}; {update.metrics['cases']:.0f} cases")
+            self.skipped[site] = int(update.metrics["unreadable"])
+            unreadable = f", {self.skipped[site]} unreadable ones skipped" if self.skipped[site] else ""
+            self.say(f"{site}: {held}; {update.metrics['cases']:.0f} cases{unreadable}")
         if not self.labels:
             raise UsageError("No site could be read; see the sentences above.")
-
-    def _stage_of_counting(self, training: Training) -> Stage:
-        return Stage(
-            name="count",
-            heads=HEADS,
-            training=training,
-            aggregation=self.aggregation,
-            seed=self.experiment.seed,
-            test_ratio=self.experiment.test_ratio,
-        )
 
     def _any(self, head: str) -> bool:
         """Do enough sites have labels for ``head``, or is its teacher given?"""

@@ -1,4 +1,4 @@
-"""True labels and pseudo-labels of one case as one: what a person has set always wins."""
+"""True labels and pseudo-labels of one case as one: what a person has set, or has called absent, always wins."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def merge(case: cache.Case, pseudo: Pseudo | None, settings: config.Pseudo | Non
     if pseudo is None or settings is None:
         return Merged(labels, true_points, case.calc_labelled)
     usable = (pseudo.confidence >= settings.min_certainty) & (pseudo.plausibility >= settings.min_plausibility)
-    usable &= np.isfinite(pseudo.mean).all(1) & ~true_points
+    absent = np.isin(schema.LANDMARK_IDS, case.absent)
+    usable &= np.isfinite(pseudo.mean).all(1) & ~true_points & ~absent
     soft = settings.kind == "soft"
     certainty = np.minimum(pseudo.confidence, settings.cap) if soft else np.ones(len(usable))
     covariance = np.where((usable & soft)[:, None, None], pseudo.covariance, 0.0)
@@ -48,6 +49,7 @@ def merge(case: cache.Case, pseudo: Pseudo | None, settings: config.Pseudo | Non
     calc, scale, calc_weight = case.calc, 1.0, 1.0
     if not case.calc_labelled:
         known = pseudo.calc is not None and pseudo.calc_certainty >= settings.min_certainty
+        known = known and "calcification" not in case.absent
         if not known:
             calc_weight = 0.0
         elif soft:

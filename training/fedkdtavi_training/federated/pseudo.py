@@ -20,7 +20,7 @@ from .config import Stage
 from .labels import row_slice
 from .messages import Teacher, Update
 from .pseudo_store import FULL, Pseudo
-from .site import Site, examined
+from .site import Site
 
 IN_QUESTION = 0.1  # probability from which a voxel is one that could be calcium
 
@@ -42,13 +42,12 @@ def label_site(
     nets = {teacher.digest: _network(teacher) for teacher in teachers.values()}
     by_head = {head: nets[teacher.digest] for head, teacher in teachers.items()}
     made_by = {head: teachers[head].digest for head in sorted(teachers)}
-    store, cases = site.pseudo(number), site.cases(stage.test_ratio)
+    store, (cases, _) = site.pseudo(number), site.readable(stage.test_ratio)
     digests, sums = [], dict.fromkeys(made_by, 0.0)
-    for done, (key, path) in enumerate(cases.items(), 1):
-        case_digest = examined(path)[1]
-        if store.made_of(key) != (made_by, case_digest):
-            seen = look(cache.load(path), by_head, stage.training.crop, stage.training.loss.spacing_mm)
-            store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case_digest))
+    for done, (key, case) in enumerate(cases.items(), 1):
+        if store.made_of(key) != (made_by, case.digest):
+            seen = look(cache.load(case.path), by_head, stage.training.crop, stage.training.loss.spacing_mm)
+            store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest))
         pseudo = store.load(key)
         digests.append((key, pseudo.digest))
         for head in sums:

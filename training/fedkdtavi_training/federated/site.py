@@ -11,12 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkdtavi_core.errors import UsageError
+from fedkdtavi_core.errors import InputError, UsageError
 
 from .. import cache
 from .config import HEADS, Stage
 from .labels import Merged, merge, row_slice
 from .pseudo_store import PseudoStore
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One cached case: its file, head -> how much of it is truly labelled (0..1), SHA-256 of CT and labels."""
+
+    path: Path
+    truth: dict[str, float]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,16 @@ class Site:
             kept = len(paths) - math.ceil(test_ratio * len(paths))
             found |= {f"{number:02d}-{path.stem}": path for path in paths[:kept]}
         return found
+
+    def readable(self, test_ratio: float = 0.0) -> tuple[dict[str, Examined], dict[str, str]]:
+        """Case key -> what is in it, and case key -> why it is skipped, for those that cannot be read."""
+        found, skipped = {}, {}
+        for key, path in self.cases(test_ratio).items():
+            try:
+                found[key] = examined(path)
+            except InputError as error:
+                skipped[key] = str(error)
+        return found, skipped
 
     def test_cases(self, test_ratio: float) -> list[Path]:
         """The files that :meth:`cases` leaves out."""
@@ -80,8 +99,8 @@ def gather(site: Site, stage: Stage) -> Cases:
     store = None if stage.pseudo_set is None else site.pseudo(stage.pseudo_set)
     paths, labelled, digests = {}, [], []
     weights = dict.fromkeys(stage.heads, 0.0)
-    for key, path in site.cases(stage.test_ratio).items():
-        truth, digest = examined(path)
+    for key, case in site.readable(stage.test_ratio)[0].items():
+        path, truth, digest = case.path, case.truth, case.digest
         guess = None if store is None else store.load(key)
         if guess is not None and guess.case_digest != digest:
             raise UsageError(f"{site.name}: {key} has changed since its pseudo-labels were made; make them anew.")
@@ -102,25 +121,25 @@ def gather(site: Site, stage: Stage) -> Cases:
 
 def inventory(site: Site, test_ratio: float = 0.0) -> tuple[dict[str, float], int, str]:
     """Head -> cases with a true label for it (one with three of five points counts 0.6); number and digest of all."""
-    found = {key: examined(path) for key, path in site.cases(test_ratio).items()}
-    held = {head: sum(truth[head] for truth, _ in found.values()) for head in HEADS}
-    digests = json.dumps([[key, digest] for key, (_, digest) in found.items()])
+    found, _ = site.readable(test_ratio)
+    held = {head: sum(case.truth[head] for case in found.values()) for head in HEADS}
+    digests = json.dumps([[key, case.digest] for key, case in found.items()])
     return held, len(found), hashlib.sha256(digests.encode()).hexdigest()
 
 
-def examined(path: Path) -> tuple[dict[str, float], str]:
-    """Head -> how much of it is truly labelled (0..1), and the SHA-256 of CT and labels, of one cached case."""
+def examined(path: Path) -> Examined:
+    """What is in one cached case. Raises InputError when it cannot be read."""
     stat = path.stat()
     return _examined(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=20_000)
-def _examined(path: Path, _changed: int, _size: int) -> tuple[dict[str, float], str]:
+def _examined(path: Path, _changed: int, _size: int) -> Examined:
     case = cache.load(path)
-    total = hashlib.sha256(f"{case.hu.shape} {case.spacing} {case.calc_labelled}".encode())
+    total = hashlib.sha256(f"{case.hu.shape} {case.spacing} {case.calc_labelled} {case.absent}".encode())
     for array in (case.hu, case.points.astype(np.float32), case.calc if case.calc_labelled else np.zeros(0)):
         total.update(np.ascontiguousarray(array).tobytes())
-    return _weights(merge(case, None, None)), total.hexdigest()
+    return Examined(path, _weights(merge(case, None, None)), total.hexdigest())
 
 
 def _weights(merged: Merged) -> dict[str, float]:

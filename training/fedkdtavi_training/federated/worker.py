@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .files import write_bytes
 from .local_train import local_round
 from .messages import Task, Update
 from .pseudo import label_site
 from .site import Cases, Site, gather, inventory
+
+SKIPPED = "skipped.txt"  # in the site's own folder
 
 
 class SiteWorker:
@@ -26,7 +29,8 @@ class SiteWorker:
         if task.kind == "count":
             found, number, digest = inventory(self.site, task.stage.test_ratio)
             heads = {head: count for head, count in found.items() if count > 0}
-            return Update(self.site.name, task.round_number, "", {}, heads, {"cases": float(number)}, digest)
+            metrics = {"cases": float(number), "unreadable": float(self._log_unreadable(task.stage.test_ratio))}
+            return Update(self.site.name, task.round_number, "", {}, heads, metrics, digest)
         if task.kind == "label":
             self._cases = None
             return label_site(self.site, task.stage, task.round_number, task.teachers, self.report)
@@ -36,3 +40,11 @@ class SiteWorker:
         return local_round(
             task.stage, self.site, task.weights, task.round_number, cases=self._cases[1], report=self.report
         )
+
+    def _log_unreadable(self, test_ratio: float) -> int:
+        """Name the cases that are skipped in the site's own log; only their number is told."""
+        skipped = self.site.readable(test_ratio)[1]
+        if skipped:
+            lines = "".join(f"{key}: {reason}\n" for key, reason in skipped.items())
+            write_bytes(self.site.work / SKIPPED, lines.encode())
+        return len(skipped)

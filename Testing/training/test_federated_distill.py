@@ -8,16 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import hospitals
 import pytest
 import torch
 
-from fedkdtavi_core.errors import UsageError
+from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_training import commands, networks, train
 from fedkdtavi_training.federated import config, experiment, files
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs" / "distill"
 
 
 def quiet(_: str) -> None:
@@ -177,6 +180,24 @@ def test_a_transformer_is_distilled_like_any_other(folders, tmp_path):
     assert {row["outcome"] for row in spilt["history"]} == {"averaged"}
 
 
+def test_site_datasets_are_cropped_where_the_coarse_network_sees_the_root(tmp_path):
+    """Virtual hospitals as `fedkdtavi phantom` makes them, one CT cut off; the answer key is not read."""
+    options = ["--sites", "2", "--cases", "2", "--seed", "5", "--fast", "--spacing", "4", "--kind", "heart", "--quiet"]
+    assert commands.phantom(["--out", str(tmp_path / "made"), "--labels", "all", *options]) == 0
+    shutil.rmtree(tmp_path / "made" / "key")
+    folders = {name: tmp_path / "made" / name for name in ("site-1", "site-2")}
+    broken = sorted((folders["site-2"] / "cases").iterdir())[0]
+    (broken / "ct.nii.gz").write_bytes(b"cut off")
+    settings = hospitals.experiment(folders, tmp_path / "out", task=1, pseudo=None)
+    summary = experiment.run(settings, say=quiet)["federated"]
+    counted = {name: site["head_weights"] for name, site in summary["teachers"]["hps"]["sites"].items()}
+    assert counted == {"site-1": {"hps": 2}, "site-2": {"hps": 1}}
+    assert broken.name in summary["not_cropped"]["site-2"][0]
+    again = hospitals.experiment(folders | {"twin": folders["site-1"]}, tmp_path / "twins", task=1, pseudo=None)
+    with pytest.raises(InputError, match="in common"):
+        experiment.run(again, say=quiet)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -198,6 +219,13 @@ def test_a_config_without_sense_is_refused_in_one_sentence(folders, tmp_path, ch
         config.read(path)
     assert sentence in str(found.value)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_shipped_experiment_is_valid(path):
+    settings = config.read(path)
+    assert settings.task == 0
+    networks.build(settings.student.model, settings.student.network)
 
 
 def test_a_place_that_is_not_there_is_named(folders, tmp_path):

@@ -67,8 +67,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--exp_name", help="name of the experiment: its folder in --out (default: task<T>)")
     p.add_argument("--ckpt", type=Path, help="weights (.safetensors) to start from, or to test")
-    p.add_argument("--condition_on_seg", action="store_true", help="heart segmentation as a second input channel")
-    p.add_argument("--output_seg", action="store_true", help="heart segmentation as a further head")
+    p.add_argument(
+        "--condition_on_seg", action="store_true", help="heart segmentation as a second input channel (refused for now)"
+    )
+    p.add_argument("--output_seg", action="store_true", help="heart segmentation as a further head (refused for now)")
     p.add_argument(
         "--patches", action="store_true", default=None,
         help="train on patches from anywhere in the cropped heart, not mostly around the root",
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--model_type", choices=MODEL_TYPES,
         help="network of the student (task 0) or the teacher (default: swin_unetr for task 0, else nnunet, or what "
-        "--ckpt holds); the teachers of task 0 are always nnunet",
+        "--ckpt holds; unetr is refused for now); the teachers of task 0 are always nnunet",
     )  # fmt: skip
     p.add_argument("--finetune", action="store_true", default=None, help="train the heads of --ckpt, backbone frozen")
     p.add_argument("--local", action="store_true", help="every hospital alone; nothing is averaged between them")

@@ -16,6 +16,7 @@ from fedkdtavi_core.errors import UsageError
 from .. import networks, train
 from . import provenance, workflow
 from .config import HEADS, TASK_HEADS, Experiment, Stage, Training
+from .heads import floating
 from .messages import Driver, SiteFailedError, Task, Teacher, Weights
 from .pace import Pace
 
@@ -72,7 +73,7 @@ class Federation:
             weights, summary["student"] = self._train(
                 stage, network, start, pseudo_labels=pseudo, inputs=pseudo["sites"]
             )
-            teacher = Teacher(stage.training.model, network.arguments, weights, train.digest(weights))
+            teacher = Teacher(stage.training.model, network.arguments, floating(weights), train.digest(weights))
             teachers, start = dict.fromkeys(HEADS, teacher), weights
         return summary
 
@@ -93,12 +94,12 @@ class Federation:
             network, task, metadata = _read(given)
             weights = network.state_dict()
             link = {"digest": train.digest(weights), "trained_before": metadata}
-            return Teacher(task, network.arguments, weights, link["digest"]), link
+            return Teacher(task, network.arguments, floating(weights), link["digest"]), link
         training = self.experiment.teacher_of(head)
         stage = self._stage(f"teacher-{head}", (head,), training)
         network, start = self._start(training, self.experiment.init if self.experiment.task else None)
         weights, link = self._train(stage, network, start)
-        return Teacher(training.model, network.arguments, weights, link["digest"]), link
+        return Teacher(training.model, network.arguments, floating(weights), link["digest"]), link
 
     def _stage(self, name: str, heads: tuple[str, ...], training: Training, **changes: Any) -> Stage:
         experiment = self.experiment

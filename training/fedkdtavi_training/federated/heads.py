@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+
+import torch
 
 from .config import HEADS
 
@@ -13,7 +14,6 @@ _PREFIXES = {
     "heads.calc_mix.": "calc",
 }
 BACKBONE = "backbone"
-_Value = TypeVar("_Value")
 
 
 def part_of(name: str) -> str:
@@ -21,12 +21,15 @@ def part_of(name: str) -> str:
     return next((head for prefix, head in _PREFIXES.items() if name.startswith(prefix)), BACKBONE)
 
 
-def taught(
-    weights: Mapping[str, _Value], heads: Iterable[str], *, heads_only: bool, names: Iterable[str] | None = None
-) -> dict[str, _Value]:
+def floating(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What is learned and exchanged: SwinUNETR also carries integer buffers, which are no weights."""
+    return {name: value for name, value in weights.items() if value.is_floating_point()}
+
+
+def taught(weights: Mapping[str, torch.Tensor], heads: Iterable[str], *, heads_only: bool) -> dict[str, torch.Tensor]:
     """What a site sends that has trained ``heads``: these heads, and the backbone unless it is frozen."""
     parts = {*heads} | (set() if heads_only else {BACKBONE})
-    return {name: weights[name] for name in (weights if names is None else names) if part_of(name) in parts}
+    return {name: value for name, value in floating(weights).items() if part_of(name) in parts}
 
 
 def part_weight(part: str, head_weights: Mapping[str, float]) -> float:

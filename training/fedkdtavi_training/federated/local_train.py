@@ -11,7 +11,7 @@ from fedkdtavi_core.errors import InputError
 from .. import train
 from . import fedprox, site_state
 from .config import Stage
-from .heads import BACKBONE, part_of, taught
+from .heads import BACKBONE, floating, part_of, taught
 from .messages import Update, Weights
 from .samples import SiteSamples
 from .site import Cases, Site, gather
@@ -46,10 +46,7 @@ def local_round(
         return Update(site.name, round_number, base, {}, {}, {"cases": 0.0}, cases.digest)
     config = stage.for_site(site.name, len(cases.paths), site.work)
     run = train.Run(config)
-    try:
-        run.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"{site.name}: the weights are of another network than {stage.name}'s.") from error
+    _load(run.network, weights, f"{site.name}: the weights are of another network than {stage.name}'s.")
     state = site.work / "state" / stage.name
     site_state.restore(run, state, stage, round_number)
     trained = {*heads} | (set() if stage.heads_only else {BACKBONE})
@@ -61,9 +58,7 @@ def local_round(
     if run.skipped == steps:
         raise train.TrainingError(f"{site.name}: no step of round {round_number + 1} had a finite loss; lower lr.")
     site_state.keep(run, state, stage, round_number)
-    state_dict = run.network.state_dict()
-    floating = [name for name, value in state_dict.items() if value.is_floating_point()]
-    sent = taught(state_dict, heads, heads_only=stage.heads_only, names=floating)
+    sent = taught(run.network.state_dict(), heads, heads_only=stage.heads_only)
     metrics |= {"cases": float(len(cases.paths)), "labelled": float(len(cases.labelled))}
     return Update(
         site.name,
@@ -74,6 +69,14 @@ def local_round(
         metrics,
         cases.digest,
     )
+
+
+def _load(network: torch.nn.Module, weights: Weights, otherwise: str) -> None:
+    own = network.state_dict()
+    given = floating(weights)
+    if {n: v.shape for n, v in given.items()} != {n: v.shape for n, v in floating(own).items()}:
+        raise InputError(otherwise)
+    network.load_state_dict(own | given)
 
 
 def _train(

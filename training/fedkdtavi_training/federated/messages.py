@@ -33,7 +33,8 @@ class Task:
         kind: ``count`` its labels; ``label`` its CTs with the teachers; ``train`` one round.
         stage: the network and how it is trained; the same in every round.
         round_number: from 0. For ``label``: which set of pseudo-labels is made.
-        weights: of the whole network, for ``train``.
+        weights: the floating ones of the whole network, for ``train``. What is not floating is no weight: every site
+            has it from the network's description.
         teachers: head -> teacher, for ``label``.
     """
 

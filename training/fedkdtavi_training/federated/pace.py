@@ -28,23 +28,25 @@ class Pace:
         """A new stage of ``rounds``, of which ``done`` were done before."""
         self.what, self.rounds, self.sites = what, rounds, sites
         self.began = self.told = time.monotonic()
-        self.first = self.tasks = done * len(sites)
-        self.current = ""
+        self.first = self.round = done
+        self.at, self.steps = 0, 0
 
     def report(self, site: str, done: int, todo: int) -> None:
-        """``done`` of ``todo`` steps of the task that ``site`` has in hand."""
-        whole = max(self.rounds * len(self.sites), 1)
-        reached = self.tasks + done / max(todo, 1)
-        if done >= todo:
-            self.tasks += 1
+        """``done`` of ``todo`` steps of the task that ``site`` has in hand; sites come in their order."""
+        at = self.sites.index(site)
+        if at < self.at or (at == self.at and done < self.steps):
+            self.round += 1
+        self.at, self.steps = at, done
         now = time.monotonic()
-        if now - self.told < self.every_s and self.tasks < whole:
+        last = self.round + 1 >= self.rounds and at + 1 == len(self.sites) and done >= todo
+        if now - self.told < self.every_s and not last:
             return
         self.told = now
-        share = (reached - self.first) / max(whole - self.first, 1)
+        reached = self.round + (at + done / max(todo, 1)) / len(self.sites)
+        share = (reached - self.first) / max(self.rounds - self.first, 1)
         left = (now - self.began) * (1 - share) / max(share, 1e-6)
-        number = min(int((reached - 1e-9) / max(len(self.sites), 1)) + 1, self.rounds)
-        self.say(f"{self.what}: round {number}/{self.rounds}, {site} {done}/{todo} | {_clock(left)} left")
+        where = f"round {self.round + 1}/{self.rounds}, {site} {done}/{todo}"
+        self.say(f"{self.what}: {where} | {_clock(left)} left")
 
 
 def _clock(seconds: float) -> str:

@@ -139,5 +139,5 @@ def _plausibility(case: cache.Case, decoded: Mapping[str, heatmap.Decoded], grid
 
 def _network(teacher: Teacher) -> torch.nn.Module:
     network = networks.build(teacher.model, teacher.network)
-    network.load_state_dict(teacher.weights)
+    network.load_state_dict(network.state_dict() | teacher.weights)
     return network.eval()

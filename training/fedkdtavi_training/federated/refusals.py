@@ -36,8 +36,7 @@ def change(weights: Weights, start: Weights) -> float:
 
 
 def _unfit(update: Update, task: Task) -> str | None:
-    floating = [name for name, value in task.weights.items() if value.is_floating_point()]
-    expected = taught(task.weights, update.head_weights, heads_only=task.stage.heads_only, names=floating)
+    expected = taught(task.weights, update.head_weights, heads_only=task.stage.heads_only)
     if update.weights.keys() != expected.keys():
         name = sorted(update.weights.keys() ^ expected.keys())[0]
         verb = "misses" if name in expected else "holds"

@@ -5,6 +5,7 @@ One file a round, so that a round that is done again after a crash starts from t
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -42,6 +43,11 @@ def keep(run: object, folder: Path, stage: Stage, round_number: int) -> None:
     files.write_tensors(folder / f"round-{round_number:05d}.safetensors", tensors, {"stage": stage.digest()})
     for path in [path for path in _states(folder) if _round(path) <= round_number][:-_KEPT]:
         path.unlink()
+
+
+def forget(folder: Path) -> None:
+    """Remove what was kept for stages that are done: it is twice as large as their networks."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _states(folder: Path) -> list[Path]:

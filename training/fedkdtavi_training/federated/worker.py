@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from . import site_state
 from .files import write_bytes
 from .local_train import local_round
 from .messages import Task, Update
@@ -33,6 +34,7 @@ class SiteWorker:
             return Update(self.site.name, task.round_number, "", {}, heads, metrics, digest)
         if task.kind == "label":
             self._cases = None
+            site_state.forget(self.site.work / "state")  # the teachers are done
             return label_site(self.site, task.stage, task.round_number, task.teachers, self.report)
         stage = task.stage.digest()
         if self._cases is None or self._cases[0] != stage:

@@ -20,6 +20,7 @@ from . import curves, files, refusals
 from .aggregate import Spilt, aggregate
 from .checkpoint import Checkpoint
 from .config import Stage
+from .heads import floating
 from .messages import Driver, SiteFailedError, Task, Update, Weights
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -74,7 +75,7 @@ def rounds_done(out: Path) -> int:
 
 def _round(stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Callable[[str], None]) -> Checkpoint:
     number = state.rounds
-    task = Task("train", stage, number, state.weights)
+    task = Task("train", stage, number, floating(state.weights))
     updates, rows = _collect(driver, task, _folder(out, number), say)
     if not updates:
         if all(row["outcome"] == "no labels" for row in rows):
@@ -100,8 +101,7 @@ def _round(stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Call
 def _averaged(average: Weights, weights: Weights, number: int, ema: float) -> Weights:
     """The moving average after a round; it follows faster in the first rounds. Empty when none is wanted."""
     keep = min(ema, (1 + number) / (10 + number))
-    floating = {name: value for name, value in weights.items() if value.is_floating_point()}
-    return {name: average[name].lerp(value, 1 - keep) for name, value in floating.items()} if ema else {}
+    return {name: average[name].lerp(value, 1 - keep) for name, value in floating(weights).items()} if ema else {}
 
 
 def _collect(

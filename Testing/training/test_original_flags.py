@@ -20,31 +20,6 @@ FLAGS = re.findall(
     "--test_on_gobal_updates --test_on_local_updates --exp_name --ckpt --condition_on_seg --output_seg --patches "
     "--model_type --finetune --local --tags --batch_maxnum -l -m -e -t",
 )
-    "--task",
-    "--locations",
-    "--mode",
-    "--num_rounds",
-    "--epochs",
-    "--batch_size",
-    "--test_ratio",
-    "--test_on_global_updates",
-    "--test_on_gobal_updates",
-    "--test_on_local_updates",
-    "--exp_name",
-    "--ckpt",
-    "--condition_on_seg",
-    "--output_seg",
-    "--patches",
-    "--model_type",
-    "--finetune",
-    "--local",
-    "--tags",
-    "--batch_maxnum",
-    "-l",
-    "-m",
-    "-e",
-    "-t",
-]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ _DESCRIPTION = (
 _COMMANDS = {
     "annotate": (annotate, "annotate CTs: landmarks, calcium, annulus, measurements, a picture"),
     "measure": (measure, "measure again from label files that were corrected"),
-    "bundle": (bundle, "verify, describe or pack a model bundle"),
+    "bundle": (bundle, "verify, describe, pack or compare model bundles"),
     "site": (site, "make, fill and look after a site dataset: CTs and their labels"),
 }
 

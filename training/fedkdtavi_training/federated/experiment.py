@@ -138,8 +138,8 @@ def _test(experiment: Experiment, folder: Path, links: dict[str, Any], hospitals
     """A quick look at the result on every hospital's own test cases, cropped as in training."""
     link = links.get("student") or next(iter(links["teachers"].values()))
     network, task, _ = networks.load(folder / f"{link['stage']}.safetensors")
-    training = experiment.student if task == "student" or experiment.task == 0 else experiment.teacher
-    training = training or experiment.teacher_of(link["stage"].removeprefix("teacher-"))
+    head = link["stage"].removeprefix("teacher-")
+    training = experiment.student if head == link["stage"] else experiment.teacher_of(head)
     found = {}
     for site in hospitals:
         paths = site.test_cases(experiment.test_ratio)

@@ -8,7 +8,7 @@ from fedkdtavi_core.errors import EXIT_USAGE, FedKDTAVIError
 
 from . import commands
 
-COMMANDS = ("phantom", "train", "distill", "finetune", "calibrate", "export", "evaluate")
+COMMANDS = ("phantom", "train", "distill", "finetune", "calibrate", "export", "evaluate", "report")
 
 
 def main() -> int:

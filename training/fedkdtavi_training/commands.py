@@ -109,6 +109,13 @@ def evaluate(arguments: list[str] | None = None) -> int:
     return main(arguments)
 
 
+def report(arguments: list[str] | None = None) -> int:
+    """One page from per-case results of several arms."""
+    from .report.command import main
+
+    return main(arguments)
+
+
 def export(arguments: list[str] | None = None) -> int:
     """Make a sealed model bundle of two trained networks."""
     from .export import main

@@ -190,8 +190,10 @@ def _error(given: np.ndarray | None, truth: np.ndarray | None) -> float | None:
 
 
 def _plane(predicted: dict[str, np.ndarray | None], key: Key) -> dict[str, Any]:
-    """Angle between the planes in degrees, and error of each coronary height in mm (signed, predicted - true)."""
+    """Angle between the planes in degrees, and error of each coronary height in mm (signed, predicted - true)
+    beside the true height."""
     row: dict[str, Any] = {"plane_deg": None, **{f"{label}_height_error_mm": None for label in OSTIA}}
+    row |= {f"{label}_height_mm": None for label in OSTIA}
     if not key.has_root:
         return row
     try:
@@ -200,6 +202,7 @@ def _plane(predicted: dict[str, np.ndarray | None], key: Key) -> dict[str, Any]:
         return row
     normal = truth.normal if key.plane_normal is None else key.plane_normal
     wanted = [label for label in OSTIA if key.points[label] is not None]
+    row |= {f"{label}_height_mm": round(float(truth.height(key.points[label])), 3) for label in wanted}
     try:
         plane = annulus_plane(predicted)
     except NotMeasurable:

@@ -23,7 +23,9 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows, atomically; None is an empty cell."""
     part = path.with_name(f".{path.name}.part")
     with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        # Rows of an older program may lack columns.
+        columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     part.replace(path)

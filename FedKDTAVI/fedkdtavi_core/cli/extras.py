@@ -18,6 +18,7 @@ _KNOWN = {
     "distill": ("teachers, pseudo-labels and student over many sites", "train"),
     "finetune": ("train the heads of given weights, the backbone frozen", "train"),
     "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
+    "report": ("one page of figures and tables from evaluations", ""),
     "calibrate": ("make the confidence table of a bundle from an evaluation", "train"),
     "export": ("make a model bundle of trained networks", "train"),
 }

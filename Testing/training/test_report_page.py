@@ -53,7 +53,7 @@ def test_one_page_with_named_sections_and_nothing_from_afar(arms, tmp_path, caps
     assert re.findall(r"<section id='([\w-]+)'", text) == list(named)
     assert "synthetic phantoms" in text and "Not for clinical use" in text
     assert not re.search(r"(src|href)='(?!data:)", text) and "<script" not in text
-    assert text.count("<img") == 4 + 2  # the figures, and the picture of case-0 for both arms
+    assert text.count("<img") == 4 + 1  # the figures, and the picture of the worst case
     assert len(list((tmp_path / "figures").glob("*.png"))) == 4
     assert "new against first" in text and "new is better by" in text
 

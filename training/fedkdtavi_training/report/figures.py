@@ -138,7 +138,9 @@ def reliability(figure, arms: Sequence[Arm]) -> None:
             bars = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
             upper.errorbar([place], [share], bars, fmt="o", ms=5, lw=1, capsize=2, color=_colour(number))
     upper.set(ylabel=f"share within {WITHIN_MM:g} mm", xlim=(0, 1), ylim=(0, 1.02))
-    lower.set(xlabel="stated confidence", ylabel="landmarks", yscale="log", ylim=(0.7, None))
+    lower.set_yscale("log")
+    lower.yaxis.set_major_formatter("{x:g}")
+    lower.set(xlabel="stated confidence", ylabel="landmarks", ylim=(0.7, None))
     upper.legend(handles=_handles(arms), loc="upper left")
 
 

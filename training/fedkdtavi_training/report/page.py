@@ -110,20 +110,22 @@ def _summary_rows(arm: str, group: str, measures: Mapping[str, Mapping[str, Any]
         found = measures.get(key)
         if not found or not found["n"]:
             continue
-        infinite = "\N{INFINITY}"
         tail = found["p5"] if "p5" in found else found["p95"]
         missing = found.get("missing", found.get("refused"))
-        middle = infinite if found["median"] is None else found["median"]
         yield (
             arm,
             group,
             name,
             found["n"],
-            middle,
-            infinite if tail is None else tail,
+            _or_infinite(found["median"]),
+            _or_infinite(tail),
             missing,
             found.get("over_10_mm", ""),
         )
+
+
+def _or_infinite(value: float | None) -> str:
+    return "\N{INFINITY}" if value is None else f"{value:.2f}"
 
 
 def _comparisons(arms: Sequence[Arm]) -> str:

@@ -7,7 +7,14 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from fedkdtavi_core.errors import UsageError
 
@@ -27,6 +34,12 @@ class LossConfig(_Strict):
     spacing_mm: float = Field(1.25, gt=0, description="voxel size of the network's input")
     heart: float = Field(1.0, ge=0)
     root: float = Field(1.0, ge=0)
+    recipe: Literal["heatmaps", "spheres"] = Field("heatmaps", description="spheres: as the published system")
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the usual recipe, so that the digests of runs are what they were before there was another."""
+        return {key: value for key, value in dump(self).items() if (key, value) != ("recipe", "heatmaps")}
 
 
 class AugmentConfig(_Strict):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from .config import LossConfig
 from .networks import LANDMARK_HEADS
+from .seed_recipe import spheres
 
 Batch = dict[str, torch.Tensor]
 
@@ -104,12 +105,17 @@ def total(task: str, outputs: Batch, batch: Batch, weights: LossConfig) -> tuple
             if not scale:
                 continue
             spacing = weights.spacing_mm * batch["image"].shape[2] / logits.shape[2]
+            if weights.recipe == "spheres":
+                points, mask = batch["points"][:, these], batch["mask"][:, these]
+                parts[head] = scale * spheres.sphere_loss(logits, points, mask, spacing)
+                continue
             cross, distance = landmark_loss(
                 logits, batch["target"][:, these], batch["points"][:, these], batch["mask"][:, these], spacing
             )
             parts[head] = scale * cross
             parts[f"{head}_mm"] = scale * weights.distance * distance
         if weights.calc:
-            parts["calc"] = weights.calc * calcium_loss(outputs["calc"], batch["calc"], batch["calc_mask"])
+            of_calcium = spheres.mask_loss if weights.recipe == "spheres" else calcium_loss
+            parts["calc"] = weights.calc * of_calcium(outputs["calc"], batch["calc"], batch["calc_mask"])
     loss = sum(parts.values())
     return loss, {name: float(value.detach()) for name, value in parts.items()}

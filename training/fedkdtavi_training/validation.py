@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedkdtavi_core import heatmap, schema
+from fedkdtavi_core import schema
 from fedkdtavi_core.volume import Grid
 
 from . import cache, data
 from .config import TrainConfig
 from .networks import LANDMARK_HEADS
+from .seed_recipe.readout import read
 
 
 def validate(
@@ -54,12 +55,14 @@ def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig)
         logits = outputs[head]
         spacing = config.loss.spacing_mm * config.crop / logits.shape[1]
         grid = Grid(logits.shape[1:], np.diag([spacing, spacing, spacing, 1.0]))
-        for found, label in zip(heatmap.decode(logits, grid), schema.HEADS[head], strict=True):
+        for found, label in zip(read(config.loss.recipe, logits, grid), schema.HEADS[head], strict=True):
             error = None
-            if sample["mask"][index]:
+            if sample["mask"][index] and found is None:
+                error = float("inf")
+            elif sample["mask"][index]:
                 error = round(float(np.linalg.norm(found.position - sample["points"][index] * spacing)), 3)
             row[f"{label}_mm"] = error
-            row[f"{label}_raw"] = round(found.confidence, 4)
+            row[f"{label}_raw"] = None if found is None else round(found.confidence, 4)
             index += 1
     predicted, truth = outputs["calc"][0] > 0, sample["calc"][0] > 0.5
     size = int(predicted.sum() + truth.sum())
@@ -93,9 +96,12 @@ def _summary(rows: list[dict[str, object]]) -> dict[str, object]:
     for key in rows[0]:
         values = [row[key] for row in rows if row[key] is not None and key != "case"]
         if values:
-            summary[f"{key}_median"] = round(float(np.median(values)), 3)
-            if key.endswith("_mm"):
-                summary[f"{key}_p95"] = round(float(np.percentile(values, 95)), 3)
+            # A landmark that was not found is infinitely far off; there is nothing between it and a number.
+            method = "linear" if np.isfinite(values).all() else "higher"
+            shares = {"median": 50} | ({"p95": 95} if key.endswith("_mm") else {})
+            for name, share in shares.items():
+                value = float(np.percentile(values, share, method=method))
+                summary[f"{key}_{name}"] = round(value, 3) if np.isfinite(value) else None
     if "score" in rows[0]:
         for present in (0, 1):
             scores = [row["score"] for row in rows if row["root_present"] == present]

@@ -16,6 +16,7 @@ from fedkdtavi_core.annotation import Annotation, Status
 from fedkdtavi_core.volume import Grid, Volume
 
 from .. import cache, networks, train
+from ..seed_recipe.readout import HEATMAPS, read
 from .config import Stage
 from .labels import row_slice
 from .messages import Teacher, Update
@@ -46,7 +47,8 @@ def label_site(
     digests, sums = [], dict.fromkeys(made_by, 0.0)
     for done, (key, case) in enumerate(cases.items(), 1):
         if store.made_of(key) != (made_by, case.digest):
-            seen = look(cache.load(case.path), by_head, stage.training.crop, stage.training.loss.spacing_mm)
+            loss = stage.training.loss
+            seen = look(cache.load(case.path), by_head, stage.training.crop, loss.spacing_mm, loss.recipe)
             store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest))
         pseudo = store.load(key)
         digests.append((key, pseudo.digest))
@@ -58,7 +60,9 @@ def label_site(
     return Update(site.name, number, "", {}, {}, metrics | {"cases": float(len(cases))}, digest)
 
 
-def look(case: cache.Case, by_head: Mapping[str, torch.nn.Module], crop: int, spacing_mm: float) -> dict[str, object]:
+def look(
+    case: cache.Case, by_head: Mapping[str, torch.nn.Module], crop: int, spacing_mm: float, recipe: str = HEATMAPS
+) -> dict[str, object]:
     """What the networks see in one case: the fields of :class:`.pseudo_store.Pseudo` but for the digests.
 
     The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
@@ -67,10 +71,10 @@ def look(case: cache.Case, by_head: Mapping[str, torch.nn.Module], crop: int, sp
     affine = np.diag([case.spacing, case.spacing, case.spacing, 1.0])
     volume = Volume(case.hu, affine)
     first = volume.grid.to_ras((np.array(case.hu.shape) - 1) / 2)
-    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm)
+    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm, recipe)
     better = fine.better_center(decoded, first, first) if "hps" in by_head else None
     if better is not None:
-        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm)
+        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm, recipe)
     count = len(schema.LANDMARK_IDS)
     seen = {
         "mean": np.full((count, 3), np.nan, np.float32),
@@ -103,7 +107,12 @@ def calcium_certainty(probability: np.ndarray) -> float:
 
 
 def _view(
-    volume: Volume, by_head: Mapping[str, torch.nn.Module], centre: np.ndarray, crop: int, spacing_mm: float
+    volume: Volume,
+    by_head: Mapping[str, torch.nn.Module],
+    centre: np.ndarray,
+    crop: int,
+    spacing_mm: float,
+    recipe: str,
 ) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
     grid = geometry.crop_grid(centre, crop, spacing_mm)
     image = torch.from_numpy(intensity.normalise(geometry.resample(volume, grid)))[None, None]
@@ -119,8 +128,9 @@ def _view(
         if head == "calc":
             calc = np.exp(-np.logaddexp(np.float32(0), -logits[0]))
         else:
-            found = heatmap.decode(logits, fine.output_grid(grid, logits.shape[1]))
-            decoded |= dict(zip(schema.HEADS[head], found, strict=True))
+            found = read(recipe, logits, fine.output_grid(grid, logits.shape[1]))
+            pairs = zip(schema.HEADS[head], found, strict=True)
+            decoded |= {label_id: one for label_id, one in pairs if one is not None}
     return decoded, calc, grid
 
 

@@ -109,7 +109,8 @@ def look_at(path: Path, stage: Stage, weights: Weights) -> Row:
     network = networks.build(training.model, training.network)
     network.load_state_dict(weights)
     case = cache.load(path)
-    seen = look(case, dict.fromkeys(stage.heads, network.eval()), training.crop, training.loss.spacing_mm)
+    by_head = dict.fromkeys(stage.heads, network.eval())
+    seen = look(case, by_head, training.crop, training.loss.spacing_mm, training.loss.recipe)
     row: Row = {"case": path.stem.removeprefix("case_")}
     learned = {label for head in stage.heads for label in schema.HEADS[head]}
     for number, label in enumerate(schema.LANDMARK_IDS):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import standin
@@ -9,7 +12,7 @@ import torch
 
 from fedkdtavi_core.volume import Grid
 from fedkdtavi_training.config import LossConfig
-from fedkdtavi_training.federated import experiment
+from fedkdtavi_training.federated import config, experiment
 from fedkdtavi_training.federated.config import Experiment
 from fedkdtavi_training.seed_recipe import readout, spheres
 
@@ -78,3 +81,17 @@ def test_the_arm_runs_in_the_same_rounds(tmp_path):
     )["federated"]  # fmt: skip
     assert set(made["teachers"]) == {"hps", "ms", "calc"} and made["student"]["taught"] == ["hps", "ms", "calc"]
     assert made["test"]["north"]["cases"] == 1
+
+
+def test_its_configuration_differs_in_the_recipe_alone():
+    folder = Path(__file__).resolve().parents[2] / "training" / "configs" / "distill"
+    ours, theirs = (json.loads((folder / name).read_text()) for name in ("phantoms.json", "seed-recipe.json"))
+    for made in (ours, theirs):
+        made.pop("out")
+        made.pop("pseudo")
+        for training in (made["teacher"], made["student"], *made["teachers"].values()):
+            training.pop("loss", None)
+    assert ours == theirs
+    seed = config.read(folder / "seed-recipe.json")
+    assert {one.loss.recipe for one in (seed.teacher, seed.student, *seed.teachers.values())} == {"spheres"}
+    assert seed.pseudo.kind == "hard"

@@ -82,6 +82,8 @@ def test_mode_test_can_train_one_round_first_and_keeps_the_weights(place, traine
     made = {(row["site"], row["update"]): row for row in rows(trained / "test" / "test_sites.csv")}
     assert made["north", "global"]["hps_median_mm"] != made["north", "local"]["hps_median_mm"]
     assert path.read_bytes() == before
+    run(place, "-m", "test", "--exp_name", "both", "-l", "south")
+    assert {row["site"] for row in rows(trained / "test" / "test_cases.csv")} == {"south"}  # nothing of earlier tests
 
 
 def test_local_trains_every_hospital_alone_from_given_weights(place, trained):

@@ -86,6 +86,7 @@ def test(args: argparse.Namespace, experiment: Experiment) -> None:
     work = experiment.out / "test" / "sites"
     shutil.rmtree(work, ignore_errors=True)  # a hospital's optimiser starts anew
     sites = tuple(Site(site.name, site.folders, work / site.name) for site in federated.cropped(experiment))
+    (experiment.out / "test" / CASES).unlink(missing_ok=True)  # a test says what it has tested, and nothing else
     log = CaseLog(experiment.out / "test" / CASES)
     driver = _driver(args, PlainDriver(sites), sites, log)
     weights = {name: value.clone() for name, value in network.state_dict().items()}

@@ -179,8 +179,14 @@ class CaseNodes:
         statuses = [landmark.status for landmark in annotation.landmarks.values()]
         return bool(REVIEWED & {*statuses, annotation.calcification_status, annotation.contour_status})
 
-    def remove(self) -> None:
-        """Remove all nodes of the case from the scene, except the CT."""
+    def remove(self, *, withVolume: bool = False) -> None:
+        """Remove all nodes of the case from the scene, except the CT.
+
+        Args:
+            withVolume: remove the CT, too, with what ``scene.RemoveNode(volume)`` leaves behind: its storage node, and
+                its display node, which holds all of its voxels.
+        """
+        volume = self.volume
         roles = [LANDMARKS, GHOST, CALCIFICATION, CONTOUR, STATE]
         held: list[str] = []
         self.parameterNode.GetNodeReferenceRoles(held)
@@ -190,6 +196,8 @@ class CaseNodes:
                 if node is not None:
                     removeNode(node)
             self.parameterNode.RemoveNodeReferenceIDs(role)
+        if withVolume and volume is not None:
+            removeNode(volume)
 
     def _reference(self, role: str) -> Any:
         return self.parameterNode.GetNodeReference(role)

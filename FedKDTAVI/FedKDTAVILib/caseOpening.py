@@ -154,6 +154,4 @@ def _readPartial(folder: Path, grid: Grid, record: CaseRecord) -> AnnotatedCT:
 
 def _close(caseNodes: CaseNodes) -> None:
     before = caseNodes.volume
-    caseNodes.remove()
-    if before is not None and before.GetAttribute(OPENED):
-        removeNode(before)
+    caseNodes.remove(withVolume=before is not None and bool(before.GetAttribute(OPENED)))

@@ -152,6 +152,8 @@ class MessageFeed:
             if rest:
                 self._keep(rest)
         self._rest = self._errorRest = b""
+        # Who listened holds this feed's process: in a ring they, and the CT they hold, would outlive the run.
+        self._onMessage = lambda _message: None
 
     def _take(self, line: bytes) -> None:
         message = parseLine(line)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,9 @@ def test_the_child_finds_what_the_core_finds(ctVolumeNode, annotation, place):
     assert np.array_equal(result.annotation.calcification, annotation.calcification)
     assert result.annotation.provenance["ct"]["sha256"] == annotation.provenance["ct"]["sha256"]
     assert str(place) not in repr(result.annotation.provenance)
+    ended = weakref.ref(job)
+    del job
+    assert ended() is None  # in a ring with its process it would hold the CT
 
 
 def test_on_qprocess_with_points_that_stand(ctVolumeNode, annotation, place):

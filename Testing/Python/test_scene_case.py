@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import slicer
 
+from conftest import SAMPLE_CT
 from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Status
 from fedkdtavi_core.errors import InputError
 from FedKDTAVILib import calcificationNodes, contourNodes
+from FedKDTAVILib.carmPlot import CArmPlot
 from FedKDTAVILib.caseNodes import CaseNodes
 from FedKDTAVILib.landmarkNodes import pointIndex, pointState, setPointState
 
@@ -137,19 +139,42 @@ def test_labels_belong_to_their_ct_when_another_is_chosen(caseNodes, annotation)
     assert np.allclose(found.landmarks["hinge_lcc"].position, annotation.landmarks["hinge_lcc"].position)
 
 
+def nodeIds() -> set[str]:
+    return {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")}
+
+
 def test_remove_leaves_what_was_there_before(ctVolumeNode, annotation):
-    count = slicer.mrmlScene.GetNumberOfNodes()
     parameterNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    before = nodeIds()
     parameterNode.SetNodeReferenceID("inputVolume", ctVolumeNode.GetID())
     caseNodes = CaseNodes.find(parameterNode)
     caseNodes.showAnnotation(annotation)
-    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
-    parameterNode.SetNodeReferenceID("carmCurve", table.GetID())
+    CArmPlot(parameterNode).show(None, "no plane")
+    assert len(nodeIds() - before) > 10
     caseNodes.remove()
-    slicer.mrmlScene.RemoveNode(parameterNode)
-    hierarchy = 1  # a segmentation and its display bring nothing that stays but the colours of terminologies
-    assert slicer.mrmlScene.GetNumberOfNodes() - count <= hierarchy
+    assert nodeIds() == before
     assert ctVolumeNode.GetScene() is not None
+
+
+def test_case_after_case_leaves_nothing_in_memory(scene, annotation, tmp_path, capfd):
+    parameterNode = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)  # made when it is first asked for
+    before, freed = nodeIds(), []
+    for _ in range(2):
+        volumeNode = slicer.util.loadVolume(str(SAMPLE_CT))
+        parameterNode.SetNodeReferenceID("inputVolume", volumeNode.GetID())
+        caseNodes = CaseNodes.find(parameterNode)
+        caseNodes.showAnnotation(annotation)
+        assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+        scalars = volumeNode.GetImageData().GetPointData().GetScalars()
+        scalars.AddObserver("DeleteEvent", lambda _caller, _event: freed.append(True))
+        del scalars
+        caseNodes.remove(withVolume=True)
+        del volumeNode
+        assert nodeIds() == before
+        assert parameterNode.GetNodeReference("inputVolume") is None
+    assert "inconsistency" not in capfd.readouterr().err  # of the subject hierarchy
+    assert freed == [True, True]
 
 
 def test_no_volume(scene, annotation):

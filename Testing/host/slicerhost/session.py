@@ -58,6 +58,7 @@ def start():
     _add_modules(scene, logic)
     _add_data_io(scene, logic)
     scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, _add_to_subject_hierarchy)
+    scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, _remove_from_subject_hierarchy)
     installPackages()
     return scene
 
@@ -130,3 +131,14 @@ def _add_to_subject_hierarchy(scene, _event, node) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is not None and not hierarchy.GetItemByDataNode(node):
         hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+@vtk.calldata_type(vtk.VTK_OBJECT)
+def _remove_from_subject_hierarchy(scene, _event, node) -> None:
+    """As Slicer's qSlicerSubjectHierarchyPluginLogic: the item would keep a removed node, and its voxels, alive."""
+    if scene.IsClosing() or node is None or node.IsA("vtkMRMLSubjectHierarchyNode"):
+        return
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    if item:
+        hierarchy.RemoveItem(item, False, False)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 RED, GREEN, YELLOW = "Red", "Green", "Yellow"
 _DEFAULT = {RED: "Axial", GREEN: "Coronal", YELLOW: "Sagittal"}  # without a plane
+# Slicer calls a slice turned freely "Reformat", writes that into scene files and refuses it as an unknown preset when
+# it reads them; a preset of its own is read without complaint, and stands in the view's list of orientations. One
+# word, because Slicer makes it part of an XML attribute's name; not translated: scenes travel between languages.
+PRESET = "AorticRoot"
 WINDOW_HU, LEVEL_HU = 800.0, 300.0
 FIELD_MM = 90.0  # smaller side of a view: the root and a little around it
 SLAB_MM = (5.0, 10.0)  # thinnest and thickest slab of the maximum intensity projection
@@ -116,6 +120,7 @@ class SliceViews:
         for name in _DEFAULT:
             node = self.sliceNode(name)
             if node is not None:
+                _forgetSavedReview(node, _DEFAULT[name])
                 self._restorers.append(_rememberSlice(node))
                 _zoom(node, FIELD_MM)
 
@@ -138,6 +143,7 @@ class SliceViews:
             if plane is not None:
                 node.SetXYZOrigin(0.0, 0.0, 0.0)  # what was panned away comes back to the middle
                 node.GetSliceToRAS().DeepCopy(turned[name].matrix())
+                node.AddSliceOrientationPreset(PRESET, _orientation(turned[name].matrix()))
                 node.UpdateMatrices()
             else:
                 node.SetOrientation(orientation)
@@ -173,6 +179,22 @@ class SliceViews:
         display.SetWindowLevel(WINDOW_HU, LEVEL_HU)
 
 
+def _orientation(matrix: vtk.vtkMatrix4x4) -> vtk.vtkMatrix3x3:
+    result = vtk.vtkMatrix3x3()
+    for row in range(3):
+        for column in range(3):
+            result.SetElement(row, column, matrix.GetElement(row, column))
+    return result
+
+
+def _forgetSavedReview(node: Any, orientation: str) -> None:
+    """A scene saved in the middle of a review holds turned views: they are not what to go back to."""
+    if node.HasSliceOrientationPreset(PRESET):
+        node.RemoveSliceOrientationPreset(PRESET)
+        if node.HasSliceOrientationPreset(orientation):
+            node.SetOrientation(orientation)
+
+
 def _rememberSlice(node: Any) -> Callable[[], None]:
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(node.GetSliceToRAS())
@@ -190,6 +212,8 @@ def _rememberSlice(node: Any) -> Callable[[], None]:
             node.SetFieldOfView(*field)
         else:  # the window was resized meanwhile: the smaller side shows as much as before
             _zoom(node, min(field[0], field[1]))
+        if node.HasSliceOrientationPreset(PRESET):
+            node.RemoveSliceOrientationPreset(PRESET)
         node.GetSliceToRAS().DeepCopy(matrix)
         node.UpdateMatrices()
         node.SetSlabReconstructionEnabled(slab[0])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import slicer
 import vtk
 
 from fedkdtavi_core.measurements import annulus_plane
-from FedKDTAVILib.sliceViews import SliceViews, frames
+from FedKDTAVILib.sliceViews import PRESET, SliceViews, frames
 
 NAMES = ("Red", "Green", "Yellow")
 # A tilted root in RAS mm.
@@ -26,19 +27,30 @@ def plane():
 
 @pytest.fixture
 def sliceNodes(scene):
-    nodes = {}
-    for name, orientation in zip(NAMES, ("Axial", "Coronal", "Sagittal"), strict=True):
+    """Three upright views, the window's own where there is one; they are there and upright again afterwards."""
+    before = [scene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in NAMES]
+    nodes = {name: _upright(scene, name) for name in NAMES}
+    yield nodes
+    for name, known in zip(NAMES, before, strict=True):
+        node = _upright(scene, name)
+        if known is None:
+            scene.RemoveNode(node)
+
+
+def _upright(scene, name: str):
+    node = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+    if node is None:
         node = scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the scene's orientation presets
         node.UnRegister(None)
         node.SetName(name)
         node.SetLayoutName(name)
         node.SetSingletonTag(name)
-        nodes[name] = scene.AddNode(node)
-        nodes[name].SetOrientation(orientation)
-        nodes[name].SetDimensions(400, 300, 1)
-    yield nodes
-    for node in nodes.values():
-        scene.RemoveNode(node)
+        node = scene.AddNode(node)
+    node.GetSliceToRAS().Identity()
+    node.SetOrientation({"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}[name])
+    node.SetXYZOrigin(0.0, 0.0, 0.0)
+    node.SetDimensions(400, 300, 1)
+    return node
 
 
 def heights(node, points) -> np.ndarray:
@@ -135,3 +147,25 @@ def test_views_that_are_not_there(scene, plane, sliceNodes) -> None:
     scene.RemoveNode(sliceNodes["Yellow"])
     views.restore()
     assert views.sliceNode("Green") is None
+
+
+def test_scene_saved_in_a_review_is_read_without_complaint(scene, plane, sliceNodes, tmp_path, capfd) -> None:
+    views = SliceViews(scene)
+    views.enter()
+    views.jump(plane, POINT)
+    assert {node.GetOrientation() for node in sliceNodes.values()} == {PRESET}
+    turned = {name: state(node)[:12] for name, node in sliceNodes.items()}
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    views.restore()
+    assert not any(node.HasSliceOrientationPreset(PRESET) for node in sliceNodes.values())
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert "Reformat" not in capfd.readouterr().err
+    assert {name: state(views.sliceNode(name))[:12] for name in NAMES} == {
+        name: pytest.approx(values, abs=1e-4) for name, values in turned.items()
+    }
+    # The review that goes on gives back upright views, not the turned ones of the file.
+    views.enter()
+    views.jump(plane, POINT)
+    views.restore()
+    assert [views.sliceNode(name).GetOrientation() for name in NAMES] == ["Axial", "Coronal", "Sagittal"]

@@ -10,6 +10,7 @@ import torch
 
 from fedkdtavi_core import fine, geometry, heatmap, schema
 from fedkdtavi_core.errors import UsageError
+from fedkdtavi_core.volume import Grid
 from fedkdtavi_training import cache, data, losses, networks, targets
 from fedkdtavi_training.federated import config, pseudo, pseudo_store
 from fedkdtavi_training.federated.labels import merge
@@ -205,6 +206,25 @@ def test_teachers_predict_in_the_voxels_of_the_case(tmp_path, monkeypatch):
     overlap = (seen["calc"] > 127) & (known.calc > 0)
     assert overlap.sum() > 0.8 * known.calc.sum()
     assert seen["calc_certainty"] == 1
+
+
+def test_a_wild_guess_does_not_accuse_its_neighbours(tmp_path):
+    hospitals.save(tmp_path / "case_000000.npz", 1, [])
+    case = cache.load(tmp_path / "case_000000.npz")
+    middle = (np.array(case.hu.shape) - 1) / 2 * case.spacing
+
+    def scores(confidence: float) -> np.ndarray:
+        seen = {
+            label_id: heatmap.Decoded(middle + standin.PLACES[label_id], np.eye(3), 0.9, (0, 0, 0))
+            for label_id in schema.LANDMARK_IDS
+        }
+        wild = middle + [30.0, -30.0, 25.0]
+        seen["hinge_rcc"] = heatmap.Decoded(wild, np.eye(3), confidence, (0, 0, 0))
+        return pseudo._plausibility(case, seen, Grid(case.hu.shape, np.diag([case.spacing] * 3 + [1.0])))
+
+    assert (scores(0.9)[1:5] < 0.05).any()
+    assert (scores(0.05)[1:5] > 0.05).all()
+    assert scores(0.05)[0] == 0
 
 
 def test_calcium_that_a_teacher_does_not_see_teaches_nothing():

@@ -23,6 +23,7 @@ from .messages import Teacher, Update
 from .pseudo_store import FULL, Pseudo
 from .site import Site
 
+BELIEVED = 0.2  # confidence from which a landmark is compared with others: a wild guess must not accuse its neighbours
 IN_QUESTION = 0.1  # probability from which a voxel is one that could be calcium
 
 
@@ -135,12 +136,12 @@ def _view(
 
 
 def _plausibility(case: cache.Case, decoded: Mapping[str, heatmap.Decoded], grid: Grid) -> np.ndarray:
-    """(7,) scores beside the case's true labels; 0 for what cannot be."""
+    """(7,) scores beside the case's true labels; 0 for what cannot be, or is not believed."""
     annotation = Annotation()
     for row, (label_id, landmark) in enumerate(annotation.landmarks.items()):
         if np.isfinite(case.points[row]).all():
             landmark.position, landmark.status = grid.to_ras(case.points[row]), Status.CONFIRMED
-        elif label_id in decoded:
+        elif label_id in decoded and decoded[label_id].confidence >= BELIEVED:
             landmark.position, landmark.confidence = decoded[label_id].position, decoded[label_id].confidence
     plausibility.check(annotation, grid)
     scores = plausibility.plausibility_score(annotation)

@@ -4,14 +4,17 @@
 
 The CT (default: the sample CT) is loaded as Slicer loads it and annotated with the shipped bundle. Then every landmark
 and one point of the contour is dragged along a circle of 3 mm in steps, as Slicer's markups widget moves them; a step
-lasts from setting the point to the new table being handed over. Wall time counts; the processor's time beside it tells
-how much of that was ours on a machine that does other things as well. Needs the extra ``slicer``; no window.
+lasts from setting the point to the new table being handed over. How long the panel takes to open, and how long the
+window stands still around a run, is measured in processes of their own where PySide6 is there. Wall time counts; the processor's time beside it tells
+how much of that was ours on a machine that does other things as well. Needs the extra ``slicer``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(common.REPOSITORY / "Testing" / "host"))
 RADIUS_MM = 3.0
 LIMIT_MS = 50.0
+START = {"setup": "panel opened", "stop": "longest stop during a run", "end": "labels of a run shown"}
 
 
 def annotated_case(ct: Path):
@@ -76,6 +80,21 @@ def drag(node, index: int, steps: int, tables: list) -> tuple[list[tuple[float, 
     return taken, clock.read()
 
 
+def start_times(times: int) -> dict[str, list[float]]:
+    """Milliseconds of wall time of what :data:`START` names; empty without PySide6."""
+    script = common.REPOSITORY / "Testing" / "Python" / "module_start.py"
+    found: dict[str, list[float]] = {}
+    for _ in range(times):
+        done = subprocess.run([sys.executable, str(script), "--run"], capture_output=True, text=True)
+        if "ModuleNotFoundError" in done.stderr:
+            return {}
+        done.check_returncode()
+        content = json.loads(done.stdout.splitlines()[-1])
+        for key in START:
+            found.setdefault(key, []).append(1000 * content[key])
+    return found
+
+
 def main() -> None:
     """Run it, print median and 95th percentile, write results/bench_module.csv."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -101,7 +120,13 @@ def main() -> None:
     def record(part: str, times: list[tuple[float, float]]) -> None:
         wall, cpu = np.percentile(times, [50, 95], axis=0).T
         found = {"median_ms": wall[0], "p95_ms": wall[1], "cpu_median_ms": cpu[0], "cpu_p95_ms": cpu[1]}
-        rows.append({"part": part, **{key: f"{value:.1f}" for key, value in found.items()}, "n": str(len(times))})
+        rows.append(
+            {
+                "part": part,
+                **{key: "" if np.isnan(value) else f"{value:.1f}" for key, value in found.items()},
+                "n": str(len(times)),
+            }
+        )
         words = "   ".join(f"{key} {value:6.1f}" for key, value in found.items())
         print(f"{part:34s} {words}   n {len(times)}", flush=True)
 
@@ -122,6 +147,8 @@ def main() -> None:
         action()
         actions.append(clock.read())
     record("accept, undo, redo, measured anew", actions)
+    for key, values in start_times(5).items():
+        record(START[key], [(value, float("nan")) for value in values])
     shape = " x ".join(str(n) for n in case.volume.GetImageData().GetDimensions())
     load = f"load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"CT of {shape} voxels; {load}; limit {LIMIT_MS:.0f} ms for a step")

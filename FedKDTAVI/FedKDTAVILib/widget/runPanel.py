@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..annotateJob import AnnotateJob, JobResult
 from ..caseNodes import CaseNodes
+from ..earlyImports import EarlyImports
 from ..install import deviceNote
 from ..keepReviewed import keepReviewed
 from ..words import percent, progressText
@@ -19,6 +21,7 @@ class RunPanel(Panel):
 
     def setup(self) -> None:
         self.job: AnnotateJob | None = None
+        self._early = EarlyImports(qt.QTimer.singleShot)
         self._kept = None
         self._log = ""
         self._words = ""
@@ -59,6 +62,7 @@ class RunPanel(Panel):
             self.ui.progressBar.value = 0
             self.workspace.closeReview()
             self.workspace.busy = _("A run is under way; cancel it first.")
+            self._early.start()
         self.workspace.changed()
 
     def onCancel(self, checked: bool = False) -> None:

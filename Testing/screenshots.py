@@ -52,7 +52,9 @@ def picture(widget, path: Path, width: int) -> None:
     buffer.open(qt.QIODevice.WriteOnly)
     widget.parent.grab().save(buffer, "PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(io.BytesIO(data.data())).convert("RGB").quantize(128).save(path, optimize=True)
+    Image.open(io.BytesIO(data.data())).convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(
+        path, optimize=True
+    )
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -1,15 +1,17 @@
-"""The rows of measurements as a person reads them: what warns comes first; as text to copy, and as CSV."""
+"""The rows of measurements as a person reads them: in the panel, as text to copy, and as CSV; what warns comes first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-_UNITS = {"mm2": "mm²", "mm3": "mm³", "deg": "°"}
-_DIGITS = {"": 2, "mm": 1, "deg": 0}  # decimals that the points' error leaves; other units none
+from fedkdtavi_core.numbers import printed
+from fedkdtavi_core.rowtext import GROUPS, UNITS, brief_name, brief_normal
+
 _PREFIX = "not measurable: "
 
 
@@ -22,15 +24,60 @@ def valueText(row: Mapping[str, Any]) -> str:
     """Number with unit, "17.3 mm"; where there is none never a number but "not measurable"."""
     if row["value"] is None:
         return _("not measurable")
-    unit = row["unit"]
-    number = f"{row['value']:.{_DIGITS.get(unit, 0)}f}"
-    number = number if float(number) else number.lstrip("-")  # no "-0"
-    return f"{number} {_UNITS.get(unit, unit)}".strip()
+    return f"{printed(row)} {UNITS.get(row['unit'], row['unit'])}".strip()
 
 
 def noteText(row: Mapping[str, Any]) -> str:
     """What stands beside the value: its warning, or why there is no value; empty for most."""
     return row["warning"] or (row["reason"].removeprefix(_PREFIX) if row["value"] is None else "")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the panel's table: name, value and normal range (or why there is no value), and its tooltip.
+
+    ``isHeading``: the name of a section, alone in its line.
+    """
+
+    cells: tuple[str, str, str]
+    tip: str = ""
+    isHeading: bool = False
+    warns: bool = False
+
+
+def panelLines(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """The rows in sections, each on one line: what warns comes first, the CT's suitability last.
+
+    The line above the table has said the suitability already; all that is left out here stands in the tooltip.
+    """
+    rows = list(rows)
+    groups = dict.fromkeys(row["group"] for row in warningsFirst(rows) if row["warning"]) | dict.fromkeys(GROUPS)
+    groups = sorted(groups, key=lambda group: group == "suitability")
+    lines = []
+    for group in groups:
+        members = warningsFirst(row for row in rows if row["group"] == group)
+        if members:
+            lines.append(Line((_(GROUPS.get(group, group)), "", ""), isHeading=True))
+            lines += map(_line, members)
+    return lines
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    warns = bool(row["warning"])
+    name = f"\u26a0 {_(brief_name(row))}" if warns else _(brief_name(row))
+    parts = (
+        row["name"],
+        row["definition"],
+        row["normal"] and _("Normal: {range}").format(range=row["normal"]),
+        row["warning"],
+        row["reason"],
+    )
+    tip = "\n".join(part for part in parts if part)
+    if row["value"] is None:
+        return Line(
+            (name, "\u2013", _("not measurable: {reason}").format(reason=noteText({**row, "warning": ""}))), tip
+        )
+    return Line((name, valueText(row), brief_normal(row["normal"])), tip, warns=warns)
 
 
 def tableText(rows: Sequence[Mapping[str, Any]], warnings: Sequence[str] = ()) -> str:

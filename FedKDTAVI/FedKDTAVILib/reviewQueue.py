@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Annotation, Status
+from fedkdtavi_core.numbers import fixed
 
 from .labelState import LabelState, Value, Voxels, curve, differs, point
 from .undoStack import Step
@@ -46,16 +47,17 @@ class Item:
     doubt: Doubt
 
     @property
-    def text(self) -> str:
-        """Name and status for a list: "RCC: predicted, 87 %", "LM: not found"."""
+    def statusText(self) -> str:
+        """ "predicted", "not found", "corrected" ..."""
         if self.state.value is None and self.state.status is not Status.ABSENT:
-            return _("{name}: not found").format(name=self.name)
-        words = _STATUS_TEXT[self.state.status]()
-        if self.state.status is Status.PREDICTED and self.doubt.confidence is not None:
-            return _("{name}: {status}, {percent:.0f} %").format(
-                name=self.name, status=words, percent=100 * self.doubt.confidence
-            )
-        return _("{name}: {status}").format(name=self.name, status=words)
+            return _("not found")
+        return _STATUS_TEXT[self.state.status]()
+
+    @property
+    def confidenceText(self) -> str:
+        """Calibrated confidence of the prediction, "87 %"; empty where there is none."""
+        confidence = self.doubt.confidence
+        return "" if confidence is None else _("{percent} %").format(percent=fixed(100 * confidence))
 
 
 _STATUS_TEXT = {

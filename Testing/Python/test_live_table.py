@@ -10,7 +10,7 @@ import pytest
 from fedkdtavi_core.annotation import Annotation
 from fedkdtavi_core.measurements import measure
 from fedkdtavi_core.volume import Volume
-from FedKDTAVILib.measurementTable import noteText, tableText, valueText, warningsFirst, writeCsv
+from FedKDTAVILib.measurementTable import noteText, panelLines, tableText, valueText, warningsFirst, writeCsv
 
 POINTS = {
     "hinge_rcc": (0.0, 12.0, 0.0),
@@ -60,6 +60,19 @@ def test_warnings_come_first(measurements, rows) -> None:
     assert sum(warned) >= 2
     assert {row["id"] for row in ordered} == set(rows)
     assert "LOW OSTIUM" in noteText(next(row for row in ordered if row["id"] == "height_rca"))
+
+
+def test_panel_has_sections_the_one_that_warns_first(measurements, rows) -> None:
+    lines = panelLines(measurements.rows())
+    assert (lines[0].cells[0], lines[0].isHeading) == ("Coronary ostia", True)
+    assert lines[1].cells == ("\u26a0 RCA height", "7.0 mm", "17.3±3.6")
+    assert "LOW OSTIUM" in lines[1].tip and rows["height_rca"]["normal"] in lines[1].tip
+    assert [line.cells[0] for line in lines if line.isHeading][-1] == "Suitability of the CT"
+    assert sum(not line.isHeading for line in lines) == len(rows)
+    area = next(line for line in lines if line.cells[0].endswith("Area"))
+    assert area.cells[1] == "\u2013" and area.cells[2].startswith("not measurable: ")
+    named = [line.cells[0] for line in lines]
+    assert len(set(named)) == len(named)
 
 
 def test_copied_text(measurements) -> None:

@@ -121,7 +121,7 @@ def test_what_was_not_found_cannot_be_accepted(predicted) -> None:
     assert queue.status("ms_lower") is Status.PREDICTED
     assert "place it, or mark it absent" in queue.whyNotAccept("ms_lower")
     assert queue.whyNotAccept("hinge_rcc") == ""
-    assert queue.item("ms_lower").text == "MS lower: not found"
+    assert queue.item("ms_lower").statusText == "not found"
     queue.correct(POINTS["ms_lower"], "ms_lower")
     assert queue.status("ms_lower") is Status.CORRECTED
 
@@ -145,9 +145,10 @@ def test_calcification_is_judged_at_accept(predicted) -> None:
 
 def test_item_says_how_sure(predicted) -> None:
     queue = ReviewQueue(predicted)
-    assert queue.item("hinge_rcc").text == "RCC: predicted, 90 %"
+    item = queue.item("hinge_rcc")
+    assert (item.name, item.statusText, item.confidenceText) == ("RCC", "predicted", "90 %")
     queue.accept("hinge_rcc")
-    assert queue.item("hinge_rcc").text == "RCC: confirmed"
+    assert queue.item("hinge_rcc").statusText == "confirmed"
 
 
 def test_kept_order_and_predictions(predicted) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("qt")
+import qt
 import slicer
 from pythonqt.modules import enter, leave
 from window_case import texts
 
+from fedkdtavi_core import schema
 from FedKDTAVILib.widget import dialogs
 from FedKDTAVILib.widget.segmentPanel import SegmentPanel
 from FedKDTAVILib.widget.shortcuts import KEYS
@@ -92,6 +94,35 @@ class TestReview:
         assert case.ui.runButton.toolTip == "Choose a CT first."
 
 
+class TestLooks:
+    def test_every_measurement_is_one_line_in_a_narrow_panel(self, case):
+        table = case.ui.measureTable
+        case.parent.resize(380, 1400)
+        case.parent.show()
+        slicer.app.processEvents()
+        heights = {table.rowHeight(line) for line in range(table.rowCount)}
+        assert len(heights) == 1
+        assert table.columnWidth(0) + table.columnWidth(1) < 0.75 * table.width
+        metrics = table.fontMetrics()
+        for name, value, _normal in texts(table):  # only the normal range may be cut short: it is in the tooltip
+            assert metrics.horizontalAdvance(value) < table.columnWidth(1), name
+
+    def test_labels_have_the_colour_of_the_schema(self, case):
+        queue = case.window.workspace.session.queue
+        for line, labelId in enumerate(queue.order):
+            mark = case.ui.reviewTable.item(line, 0).data(qt.Qt.DecorationRole)
+            expected = schema.by_id(labelId).color
+            assert (mark.redF(), mark.greenF(), mark.blueF()) == pytest.approx(expected, abs=0.01)
+
+    def test_closed_editor_takes_no_room(self, case):
+        group = case.ui.segmentGroup
+        assert group.collapsed and group.flat
+        group.collapsed = False
+        assert not group.flat
+        group.collapsed = True
+        assert group.flat
+
+
 class TestKeys:
     def test_keys_are_nobody_elses(self):
         assert not TAKEN & {key.upper() if len(key) == 1 else key for key in KEYS}
@@ -112,11 +143,17 @@ class TestKeys:
 class TestMeasurements:
     def test_table_warns_first_and_can_be_copied(self, case, monkeypatch, tmp_path):
         from fedkdtavi_core.measurements import measure
+        from fedkdtavi_core.rowtext import GROUPS
         from FedKDTAVILib.volumes import volumeFromNode
 
         nodes = case.window.workspace.caseNodes
         rows = measure(volumeFromNode(nodes.volume), nodes.toAnnotation()).rows()
-        assert sorted(row[0] for row in texts(case.ui.measureTable)) == sorted(row["name"] for row in rows)
+        shown, table = texts(case.ui.measureTable), case.ui.measureTable
+        headings = [line for line in range(table.rowCount) if table.columnSpan(line, 0) == 3]
+        assert sorted(shown[line][0] for line in headings) == sorted(GROUPS.values())
+        assert len(shown) == len(rows) + len(headings)
+        tips = "\n".join(table.item(line, 1).toolTip() for line in range(table.rowCount))
+        assert all(row["name"] in tips and row["normal"] in tips for row in rows)
         assert case.ui.warningsLabel.text
         copied = []
         monkeypatch.setattr(dialogs, "copy", copied.append)
@@ -139,7 +176,7 @@ class TestMeasurements:
         after = {row[0]: row[1] for row in texts(case.ui.measureTable)}
         assert session.queue.status("ostium_lca") == "corrected"
         changed = {name for name in before if before[name] != after[name]}
-        assert changed and all("LM" in name or "left" in name.lower() for name in changed)
+        assert changed == {"LM height"}
 
     def test_plot_is_shown(self, case):
         case.ui.plotButton.click()

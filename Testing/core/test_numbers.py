@@ -9,7 +9,7 @@ from fedkdtavi_core.cli import options
 from fedkdtavi_core.cli.console import Console
 from fedkdtavi_core.measurements import View, measure
 from fedkdtavi_core.numbers import fixed, printed, trimmed
-from fedkdtavi_core.report.table import format_value
+from fedkdtavi_core.rowtext import format_value
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from slicer.i18n import tr as _
 
 from ..carmPlot import CArmPlot
 from ..liveMeasurements import LiveMeasurements, Table
-from ..measurementTable import tableText, valueText, writeCsv
+from ..measurementTable import panelLines, tableText, writeCsv
 from ..siteWalk import Decisions, decisions
 from ..volumeCache import VolumeCache
-from ..words import panelRows, rowTip, shortNormal, warningsText
+from ..words import warningsText
 from . import dialogs
 from .panel import Panel
-from .tables import fillTable, setColumns
+from .tables import alignRight, fillTable, setColumns, spanHeadings
 
 
 class MeasurePanel(Panel):
@@ -27,7 +27,8 @@ class MeasurePanel(Panel):
         self._session = None
         self._measured: Decisions | None = None
         self._plotShown = False
-        setColumns(self.ui.measureTable, stretch=(0, 2))
+        self._headings: list[bool] = []
+        setColumns(self.ui.measureTable, stretch=(2,))
         self._clear()
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
         self.ui.csvButton.connect("clicked(bool)", self.onCsv)
@@ -57,11 +58,13 @@ class MeasurePanel(Panel):
         self.ui.measureTable.setVisible(True)
         self.ui.warningsLabel.text = warningsText(table.warnings)
         self.ui.warningsLabel.setVisible(bool(table.warnings))
-        shown = panelRows(table.rows)
-        rows = [(row["name"], valueText(row), shortNormal(row)) for row in shown]
-        tips = [rowTip(row) for row in shown]
-        # Heights are laid out anew only when the drag has ended.
-        fillTable(self.ui.measureTable, rows, tips, [bool(row["warning"]) for row in shown], wrap=table.whole)
+        lines, shown = panelLines(table.rows), self.ui.measureTable
+        headings = [line.isHeading for line in lines]
+        fillTable(shown, [line.cells for line in lines], [line.tip for line in lines], headings)
+        if headings != self._headings:
+            self._headings = headings
+            spanHeadings(shown, headings)
+            alignRight(shown, 1)
         if self._plotShown and table.whole:
             self._plot().show(table.carm, table.planeReason)
 
@@ -108,6 +111,7 @@ class MeasurePanel(Panel):
         self.ui.warningsLabel.setVisible(False)
         self.ui.measureTable.setVisible(False)
         fillTable(self.ui.measureTable, [])
+        self._headings = []
 
     def _say(self, sentence: str) -> None:
         self.ui.suitabilityLabel.text = sentence

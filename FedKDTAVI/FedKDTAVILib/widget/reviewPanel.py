@@ -5,9 +5,10 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
+from fedkdtavi_core import schema
+
 from ..placing import startPlacing, stopPlacing
 from ..reviewViews import ReviewViews
-from ..words import confidenceText, statusText
 from .panel import Panel
 from .shortcuts import keyOf
 from .tables import fillTable, setColumns
@@ -101,9 +102,10 @@ class ReviewPanel(Panel):
         items = session.queue.items if session else []
         self._filling = True
         try:
-            rows = [(item.name, statusText(item), confidenceText(item), "; ".join(item.doubt.flags)) for item in items]
+            rows = [(item.name, item.statusText, item.confidenceText, "; ".join(item.doubt.flags)) for item in items]
+            colors = [schema.by_id(item.id).color for item in items]
             table.setVisible(bool(rows))
-            fillTable(table, rows, bold=[not item.state.reviewed for item in items])
+            fillTable(table, rows, bold=[not item.state.reviewed for item in items], colors=colors)
             if session is not None:
                 table.selectRow(session.queue.order.index(session.queue.current))
         finally:

@@ -21,6 +21,7 @@ class SegmentPanel(Panel):
         self.editor = None
         self._entered = False
         self.ui.segmentGroup.connect("toggled(bool)", self.onToggled)
+        self.ui.segmentGroup.flat = True  # a closed group would be an empty box
 
     def refresh(self) -> None:
         nodes = self.workspace.caseNodes
@@ -55,6 +56,7 @@ class SegmentPanel(Panel):
 
     def onToggled(self, opened: bool) -> None:
         """The group was opened or closed."""
+        self.ui.segmentGroup.flat = not opened
         if opened:
             self._attach()
         else:

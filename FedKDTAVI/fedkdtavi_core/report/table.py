@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import schema
+from .. import rowtext, schema
 from ..annotation import Annotation, Status
-from ..numbers import fixed, printed
+from ..numbers import fixed
+from ..rowtext import format_value, short_name, short_normal
 from . import style
 from .notices import sentence
 
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from .sheet import Sheet
 
 # The suitability line heads the page and the angles stand in the C-arm picture: the table does not repeat them.
-GROUPS = {
-    "annulus": "Annulus",
-    "coronary": "Coronary ostia",
-    "septum": "Membranous septum",
-    "calcium": "Valve calcium",
-}
-UNITS = {"mm2": "mm²", "mm3": "mm³", "deg": "°"}
+GROUPS = {group: name for group, name in rowtext.GROUPS.items() if group not in ("suitability", "carm")}
 VALUE_AT, NORMAL_AT = 0.58, 0.68  # share of the width: where values end and normal ranges begin
 SMALLER = 0.88  # reasons and normal ranges, of the size of names
 CONFIDENCE_ROW = 0.215
@@ -115,27 +109,6 @@ def _number(
     normal, room = short_normal(row["normal"]), width * (1 - NORMAL_AT)
     small = small if sheet.measure(normal, small) <= room else 0.88 * small
     sheet.text(x + width * NORMAL_AT, y, sheet.fit(normal, room, small), size=small, color=style.MUTED)
-
-
-def format_value(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Number and unit as they are printed."""
-    return printed(row).replace("-", "−"), UNITS.get(row["unit"], row["unit"])
-
-
-def short_name(row: Mapping[str, Any]) -> str:
-    """The name without the group's, under which it stands."""
-    name = row["name"]
-    for start in ("Annulus ", "Membranous septum, ", "Calcium, ", "Calcium "):
-        name = name.removeprefix(start)
-    return name[:1].upper() + name[1:]
-
-
-def short_normal(normal: str) -> str:
-    """A normal range as it fits the column; population and source stay in the CSV file."""
-    short = re.sub(r"[;,]\s*[^;,()]*\d{4}[^;,()]*(?=\))", "", normal)  # "; PubMed 1234)"
-    short = re.sub(r"\s*\((?:[^()]*\d{4}[^()]*|[^()\d]*)\)", "", short)  # "(Mori 2018)", "(mean diameter)"
-    short = re.sub(r",[^,\d]*$", "", short)  # ", severe aortic stenosis"
-    return short.replace("women", "♀").replace("men", "♂").strip()
 
 
 def draw_confidence(sheet: Sheet, x: float, y: float, width: float, annotation: Annotation) -> None:

@@ -117,6 +117,7 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, StandIn):
         for child in self.children():
             if isinstance(child, QtWidgets.QWidget):
                 child.setVisible(not self.collapsed)
+        self.setMaximumHeight(_HEADER + self.collapsedHeight if self.collapsed else 16777215)
 
 
 class _Number(QtWidgets.QWidget, StandIn):

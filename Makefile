@@ -2,7 +2,7 @@
 # make demo CT=path    annotate another CT: NIfTI, NRRD, MHA or a DICOM folder
 # make test            set up everything and run every suite; TORCH=0 leaves out torch and the suites that need it
 # make lint | bench | clean
-# Options: PYTHON=python3.12  VENV=folder  OUT=folder
+# Options: PYTHON=python3.12  VENV=folder  OUT=folder  FORCE=1 (replace a result of CT=path, corrections included)
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
@@ -61,10 +61,12 @@ endif
 	@touch $@ $(core_ready)
 
 demo: $(core_ready)
-	@set -e; ct="$(CT)"; if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); fi; test -n "$$ct"; \
+	@set -e; ct="$(CT)"; force="$(if $(FORCE),--force)"; \
+	if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); force=--force; fi; test -n "$$ct"; \
 	echo "== Annotating $$ct"; \
-	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" --force; \
-	echo "== Picture: $$(ls -t "$(OUT)"/*/report.png | head -n 1)"
+	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" $$force; \
+	echo "== Picture: $$(ls -t "$(OUT)"/*/report.png | head -n 1)"; \
+	echo "== More: $(VENV)/bin/fedkdtavi --help"
 
 test: $(test_ready)
 	@failed=""; for suite in $(suites); do \

@@ -185,7 +185,7 @@ def _row(pairs: Sequence[Pair], *, dice: bool = False) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(pairs), "cases": found.cases}
     for name in ("old", "new"):
         values = [getattr(pair, name) for pair in pairs]
-        middle = float(np.quantile(values, 0.5, method="higher")) if values else np.nan
+        middle = float(np.median(values)) if values else np.nan
         row[f"{name}_median"] = round(middle, 3) if np.isfinite(middle) else None
         row[f"{name}_missing"] = int(np.isinf(values).sum())
     for name in ("mean", "low", "high"):

@@ -218,7 +218,9 @@ class Site:
         for case in self.cases:
             if case.id == case_id:
                 return case
-        raise UsageError(f"{self.folder}: has no case {case_id}; `fedkdtavi site status {self.folder}` lists them.")
+        raise UsageError(
+            f"{self.folder}: has no case {case_id}; `fedkdtavi site worklist {self.folder}` lists those left to label."
+        )
 
 
 def open_site(folder: Path) -> Site:

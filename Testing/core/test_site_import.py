@@ -144,12 +144,82 @@ def test_plain_files_of_slicer_are_corrected_labels(site, tmp_path):
     assert np.allclose(labels.contour, ring)
 
 
+def slicer_copy(site: Path, path: Path, **shifts: float) -> Path:
+    """The case's landmarks file as Slicer saves it elsewhere: points dragged by so many mm, statuses left alone."""
+    content = json.loads((site / "cases" / "one" / "landmarks.mrk.json").read_text())
+    for point in content["markups"][0]["controlPoints"]:
+        shift = shifts.get(json.loads(point["description"])["id"])
+        if shift is not None:
+            point["position"][2] += shift
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_point_moved_in_a_plain_file_that_says_predicted_is_not_the_prediction(site, tmp_path):
+    take(site, site_cases.annotated(tmp_path / "a", volume(site)))
+    place, before = site_cases.inside(volume(site))["hinge_rcc"], records(site)
+    mine = slicer_copy(site, tmp_path / "p.mrk.json", hinge_rcc=2.0, hinge_lcc=0.02)
+    with pytest.raises(errors.UsageError, match=r"predicted of RCC, but .* --reviewer PSEUDONYM"):
+        take(site, mine)
+    assert records(site) == before
+    assert take(site, mine, reviewer="rev1").taken == {"hinge_rcc": "corrected"}
+    after = records(site)
+    assert (after["hinge_rcc"].status, after["hinge_rcc"].reviewer) == (Status.CORRECTED, "rev1")
+    assert after | {"hinge_rcc": before["hinge_rcc"]} == before
+    landmarks = open_site(site).case("one").read_landmarks()
+    assert np.allclose(landmarks["hinge_rcc"].position, place + [0.0, 0.0, 2.0])
+    assert landmarks["hinge_rcc"].confidence is None
+    assert landmarks["hinge_lcc"].confidence == pytest.approx(0.8)
+    # The prediction, come again, says nothing against the review.
+    again = take(site, tmp_path / "a" / "landmarks.mrk.json")
+    assert (again.taken, again.kept) == ({}, ["hinge_rcc"])
+
+
+def test_a_plain_file_for_a_case_without_a_prediction_stays_predicted(site, tmp_path):
+    place = site_cases.inside(volume(site))["hinge_rcc"]
+    mine = points(tmp_path / "p.mrk.json", hinge_rcc=Landmark("hinge_rcc", place, 0.7))
+    assert take(site, mine).taken == {"hinge_rcc": "predicted"}
+
+
+def test_plain_files_that_are_the_prediction_leave_its_bundle_and_time(site, tmp_path):
+    folder = site_cases.annotated(tmp_path / "a", volume(site))
+    take(site, folder)
+    case = site / "cases" / "one" / "labels.json"
+    content = json.loads(case.read_text())
+    for record in content["labels"].values():
+        record["time"] = "2020-01-01T00:00:00+00:00"
+    case.write_text(json.dumps(content))
+    before = records(site)
+    assert take(site, folder / "landmarks.mrk.json", folder / "calcification.seg.nrrd").taken == {}
+    assert records(site) == before
+    place = site_cases.inside(volume(site))["ms_lower"]
+    mine = points(tmp_path / "p.mrk.json", ms_lower=Landmark("ms_lower", place, status=Status.CONFIRMED))
+    assert take(site, mine, reviewer="r1").taken == {"ms_lower": "confirmed"}
+    after = records(site)["ms_lower"]
+    # Confirmed now, but it is still the bundle's place.
+    assert (after.bundle, after.reviewer, after.time != before["ms_lower"].time) == ("ab12", "r1", True)
+
+
+def test_points_that_a_plain_file_does_not_hold_are_left_as_they_are(site, tmp_path):
+    take(site, site_cases.annotated(tmp_path / "a", volume(site)))
+    before, mine = records(site), slicer_copy(site, tmp_path / "p.mrk.json")
+    content = json.loads(mine.read_text())
+    del content["markups"][0]["controlPoints"][1:]
+    mine.write_text(json.dumps(content))
+    (note,) = take(site, mine).notes
+    assert "holds no point for" in note
+    assert note.endswith("; left as they are.")
+    assert records(site) == before
+
+
 def test_a_plain_file_needs_a_case(site, tmp_path, capsys):
     path = points(tmp_path / "p.mrk.json", hinge_rcc=Landmark("hinge_rcc", np.zeros(3)))
     assert main(["site", "import", str(site), str(path)]) == errors.EXIT_USAGE
     assert "--case" in capsys.readouterr().err
     assert main(["site", "import", str(site), str(path), "--case", "nobody"]) == errors.EXIT_USAGE
-    assert "no case nobody" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no case nobody" in said
+    assert "site worklist" in said
 
 
 def test_a_source_that_is_not_there_is_told_so_and_stops_none_of_the_others(site, tmp_path, capsys):

@@ -86,7 +86,8 @@ def import_labels(
 
     Raises:
         InputError: the CT or a label file cannot be read, or they do not belong together.
-        UsageError: no reviewer is named, reviewed labels differ without ``force``, or the case cannot be written.
+        UsageError: no reviewer is named though labels are reviewed or moved; reviewed labels differ without
+            ``force``; or the case cannot be written.
     """
     progress.step(0.0, "Reading CT")
     volume = case.read_volume(progress.part(0.0, 0.5))
@@ -97,6 +98,7 @@ def import_labels(
         case = open_case(case.path)
         before = case.read_labels(volume.grid)
         incoming = read_incoming(sources, volume.grid)
+        _compare_loose(sources, case.record, before, incoming, reviewer)
         chosen, kept = _choose(case.record, before, incoming, force)
         if reviewer is None and any(incoming.statuses()[i] in REVIEWED for i in chosen):
             raise UsageError(f"{sources[0]}: holds reviewed labels; name who reviewed them with --reviewer PSEUDONYM.")
@@ -112,6 +114,34 @@ def import_labels(
 def _belongs(case: SiteCase, digest: str, entries: dict[str, KeyEntry]) -> bool:
     entry = entries.get(case.id)
     return digest == case.record.ct_sha256 or (entry is not None and digest == entry.source_sha256)
+
+
+def _compare_loose(
+    sources: Sequence[Path], record: CaseRecord, before: CaseLabels, incoming: Incoming, reviewer: str | None
+) -> None:
+    """Tell the case's own prediction in plain files from points that a person moved: Slicer leaves their status.
+
+    What is the case's prediction already does not come at all, so that its bundle, time and covariance stay.
+    """
+    moved = []
+    for label_id in [row.id for row in schema.LABELS if row.id in incoming.loose]:
+        old = record.labels.get(label_id)
+        predicted = incoming.statuses()[label_id] is Status.PREDICTED
+        if not predicted or old is None or old.status is not Status.PREDICTED:
+            continue
+        if _same(label_id, before, incoming, old.status):
+            incoming.drop(label_id)
+        elif label_id in incoming.landmarks:
+            moved.append(label_id)
+            # What the model said of the place where it was does not hold for the place where it is.
+            position = incoming.landmarks[label_id].position
+            incoming.landmarks[label_id] = Landmark(label_id, position, status=Status.CORRECTED)
+    if moved and reviewer is None:
+        names = ", ".join(schema.by_id(i).name for i in moved)
+        raise UsageError(
+            f"{sources[0]}: says predicted of {names}, but this case's prediction is another; name who moved it with "
+            "--reviewer PSEUDONYM, or import the folder that annotate wrote."
+        )
 
 
 def _choose(record: CaseRecord, before: CaseLabels, incoming: Incoming, force: bool) -> tuple[list[str], list[str]]:
@@ -163,7 +193,10 @@ def _write(
     labels = dict(record.labels)
     for label_id in chosen:
         seen = statuses[label_id] in REVIEWED
-        labels[label_id] = LabelRecord(statuses[label_id], moment, reviewer if seen else None, incoming.bundle)
+        bundle, old = incoming.bundle, record.labels.get(label_id)
+        if label_id in incoming.loose:
+            bundle = old.bundle if old is not None and _same(label_id, before, incoming, old.status) else None
+        labels[label_id] = LabelRecord(statuses[label_id], moment, reviewer if seen else None, bundle)
     landmarks: dict[str, Landmark] = before.landmarks | {
         label_id: incoming.landmarks[label_id] for label_id in chosen if label_id in incoming.landmarks
     }

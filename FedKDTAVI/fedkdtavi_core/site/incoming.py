@@ -18,6 +18,8 @@ from ..labels.segmentation import read_segment
 from ..volume import Grid
 
 _NOT_FOUND = "not found; give a folder written by annotate, a .mrk.json or a .seg.nrrd."
+# What the reader says of points that a file does not hold, and what is true of them here.
+_MISSING, _LEFT = "; taken as missing.", "; left as they are."
 REVIEWED = frozenset({Status.ABSENT, Status.CORRECTED, Status.CONFIRMED})
 
 
@@ -30,6 +32,7 @@ class Incoming:
         mask: uint8 on the CT's grid and its status, or None.
         contour: (N, 3) RAS mm and its status, or None.
         bundle: digest of the bundle that predicted them, or None.
+        loose: ids of the labels from plain files, which do not tell what a person changed in them.
         notes: sentences on what was not as expected.
     """
 
@@ -37,6 +40,7 @@ class Incoming:
     mask: tuple[np.ndarray, Status] | None = None
     contour: tuple[np.ndarray, Status] | None = None
     bundle: str | None = None
+    loose: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
     def statuses(self) -> dict[str, Status]:
@@ -46,6 +50,14 @@ class Incoming:
             if value is not None:
                 found[label_id] = value[1]
         return found
+
+    def drop(self, label_id: str) -> None:
+        """Forget one label."""
+        self.landmarks.pop(label_id, None)
+        if label_id == "calcification":
+            self.mask = None
+        elif label_id == "annulus_contour":
+            self.contour = None
 
 
 def ct_digest(source: Path) -> str | None:
@@ -85,6 +97,8 @@ def read_incoming(sources: Sequence[Path], grid: Grid) -> Incoming:
         result.mask = result.mask or part.mask
         result.contour = result.contour or part.contour
         result.bundle = result.bundle or part.bundle
+        if not source.is_dir():
+            result.loose |= part.statuses().keys()
         result.notes += part.notes
         _check_inside(source, part, grid)
     return result
@@ -118,7 +132,7 @@ def _from_file(path: Path, grid: Grid) -> Incoming:
     read = read_landmarks(path)
     # A point that is not placed says nothing here: nobody called it absent, and no network missed it.
     said = {i: one for i, one in read.landmarks.items() if one.position is not None or one.status is Status.ABSENT}
-    return Incoming(said, notes=read.notes)
+    return Incoming(said, notes=[note.replace(_MISSING, _LEFT) for note in read.notes])
 
 
 def _placed(landmarks: Mapping[str, Landmark]) -> dict[str, Landmark]:

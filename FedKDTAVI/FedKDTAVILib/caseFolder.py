@@ -6,10 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from fedkdtavi_core.labels.annotated import CALCIFICATION, CONTOUR, LANDMARKS, PROVENANCE
+from fedkdtavi_core.site.dataset import CASE_FILES, CT
 
-CT, RECORD, SITE = "ct.nii.gz", "labels.json", "site.json"
-OURS = frozenset({CT, RECORD, LANDMARKS, CALCIFICATION, CONTOUR, PROVENANCE})
+OURS = frozenset(CASE_FILES)
 # All that leaves: what says how the labels were made. Paths, series, and what readers note of headers stay here.
 _PROVENANCE_KEYS = ("bundle", "trained_on", "coarse", "fine", "calcium", "contour", "code_version", "device", "opset")
 _CT_KEYS = ("shape", "spacing_mm")

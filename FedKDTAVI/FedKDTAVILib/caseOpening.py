@@ -19,9 +19,11 @@ from fedkdtavi_core.labels.annotated import CALCIFICATION, CONTOUR, LANDMARKS, P
 from fedkdtavi_core.labels.markups import read_contour, read_landmarks
 from fedkdtavi_core.labels.record import CaseRecord, read_record, volume_digest
 from fedkdtavi_core.labels.segmentation import read_segment
+from fedkdtavi_core.site.dataset import CT
+from fedkdtavi_core.site.dataset import LABELS as RECORD
 from fedkdtavi_core.volume import Grid
 
-from .caseFolder import CT, RECORD, folderDigest
+from .caseFolder import folderDigest
 from .caseNodes import VOLUME, CaseNodes, removeNode
 from .reviewRecords import keep
 from .transforms import toMatrix

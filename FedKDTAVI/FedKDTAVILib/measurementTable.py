@@ -1,4 +1,4 @@
-"""The rows of measurements as a person reads them: in the panel, as text to copy, and as CSV; what warns comes first."""
+"""The rows of measurements as a person reads them, what warns first: in the panel, as text to copy, and as CSV."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import secrets
 import shutil
@@ -18,14 +17,16 @@ from fedkdtavi_core.annotation import Annotation
 from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
 from fedkdtavi_core.labels.annotated import write_annotation
 from fedkdtavi_core.labels.case import output_folder
-from fedkdtavi_core.labels.jsonfile import write_json
 from fedkdtavi_core.labels.record import CaseRecord, now, read_record, volume_digest, write_record
+from fedkdtavi_core.site.caseid import case_of, new_case_id
+from fedkdtavi_core.site.ctfile import stored, write_ct
+from fedkdtavi_core.site.dataset import CASES, CT, SITE, SiteInfo, case_folders, write_site
+from fedkdtavi_core.site.dataset import LABELS as RECORD
 from fedkdtavi_core.volume import Volume
 
-from .caseFolder import CT, OURS, RECORD, SITE, anonymousProvenance, folderDigest
+from .caseFolder import OURS, anonymousProvenance, folderDigest
 from .caseNodes import CaseNodes
 from .caseOpening import openCase
-from .ctHandover import streamCt
 from .fileExport import exportFiles
 from .labelState import REVIEWED
 from .prediction import movedPrediction
@@ -55,8 +56,8 @@ def exportCase(caseNodes: CaseNodes, siteFolder: Path, caseId: str | None = None
     Args:
         caseNodes: the case.
         siteFolder: the site dataset; made when it is not there.
-        caseId: letters, digits, - and _; by default the one it was opened or exported as, else one from the CT's
-            digest, so that the same CT ends in the same case.
+        caseId: letters, digits, - and _; by default the one it was opened or exported as, else that of the site's case
+            with the same CT, which is then refused until it is opened, else a new one that tells nothing.
         reviewer: pseudonym of who reviewed what has no reviewer yet.
 
     Returns:
@@ -71,10 +72,10 @@ def exportCase(caseNodes: CaseNodes, siteFolder: Path, caseId: str | None = None
     if not reviewer:
         raise UsageError(_("The reviewer has no pseudonym; set one in the settings and export again."))
     annotation = caseNodes.toAnnotation()
-    volume = _writable(volumeFromNode(caseNodes.volume))
-    digest = volume_digest(volume)
     content = caseNodes.state.read()
     case = content.get("case") or {}
+    volume = _kept(volumeFromNode(caseNodes.volume), case.get("ct"))
+    digest = volume_digest(volume)
     target = _target(Path(siteFolder), caseId, case, digest)
     toWorld = worldFromNode(caseNodes.volume)
     toLocal = np.linalg.inv(toWorld)
@@ -99,10 +100,9 @@ def exportCase(caseNodes: CaseNodes, siteFolder: Path, caseId: str | None = None
 
 def siteCases(siteFolder: Path) -> list[CaseSummary]:
     """The cases of a site dataset by id; one that cannot be read says why. Raises UsageError where there is no site."""
-    cases = Path(siteFolder) / "cases"
-    if not cases.is_dir():
+    if not (Path(siteFolder) / CASES).is_dir():
         raise UsageError(_("{folder}: holds no cases; choose the folder of a site.").format(folder=siteFolder))
-    return [_summary(folder) for folder in sorted(cases.iterdir()) if folder.is_dir() and folder.name[0] != "."]
+    return [_summary(folder) for folder in case_folders(siteFolder)]
 
 
 def _anonymous(annotation: Annotation, digest: str, prediction: dict[str, Any]) -> dict[str, Any]:
@@ -113,10 +113,11 @@ def _anonymous(annotation: Annotation, digest: str, prediction: dict[str, Any]) 
 
 
 def _target(siteFolder: Path, caseId: str | None, case: dict[str, Any], digest: str) -> Path:
-    cases = siteFolder.absolute() / "cases"
+    cases = siteFolder.absolute() / CASES
     before = Path(case["path"]) if case.get("path") else None
     if caseId is None:
-        caseId = before.name if before and before.parent == cases else f"case-{digest[:12]}"
+        caseId = before.name if before and before.parent == cases else case_of(siteFolder, digest)
+        caseId = caseId or new_case_id(siteFolder)
     if not _CASE_ID.fullmatch(caseId):
         raise UsageError(
             _("The case id '{caseId}' may have letters, digits, - and _ only, 64 at most; choose another.").format(
@@ -142,22 +143,28 @@ def _refuseChanged(target: Path, known: str | None) -> None:
         )
 
 
-def _writable(volume: Volume) -> Volume:
-    """The volume with the affine that a NIfTI header keeps, so that its digest is that of the file."""
-    return replace(volume, affine=volume.affine.astype(np.float32).astype(float))
+def _kept(volume: Volume, before: str | None) -> Volume:
+    """The CT as a site keeps it; one that was opened from a site stays as it is there."""
+    exact = replace(volume, affine=volume.affine.astype(np.float32).astype(float))
+    return exact if before is not None and volume_digest(exact) == before else stored(volume)
 
 
 def _writeCt(path: Path, volume: Volume, before: Path | None) -> None:
-    """The CT as NIfTI without name, text or time; the same CT of an earlier export is linked instead."""
+    """The CT without name, text or time; the same CT of an earlier export is linked instead."""
     if before is not None and (before / CT).is_file():
         try:
             path.hardlink_to(before / CT)
             return
         except OSError:  # a drive without links
             pass
-    # CT noise hardly compresses: the fastest level.
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
-        streamCt(packed, volume)
+    try:
+        write_ct(path, volume)
+    except ImportError as error:
+        raise UsageError(
+            _("The case was not saved: the Python package {name} is missing; install what is missing.").format(
+                name=error.name
+            )
+        ) from error
 
 
 def _keepOthers(target: Path, folder: Path) -> None:
@@ -171,21 +178,14 @@ def _keepOthers(target: Path, folder: Path) -> None:
 
 
 def _ensureSite(siteFolder: Path) -> None:
-    path = siteFolder / SITE
-    if path.exists():
+    if (siteFolder / SITE).exists():
         return
-    partial = siteFolder / f".{SITE}.{secrets.token_hex(4)}"
     try:
-        write_json(
-            partial,
-            {"schema_version": schema.SCHEMA_VERSION, "id": f"site-{secrets.token_hex(4)}", "synthetic": False},
-        )
-        partial.replace(path)
+        write_site(siteFolder, SiteInfo(f"site-{secrets.token_hex(4)}"))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UsageError(
             _("{path}: could not be written ({reason}), the case itself was; export again.").format(
-                path=path, reason=error.strerror or error
+                path=siteFolder / SITE, reason=error.strerror or error
             )
         ) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedkdtavi_core.annotation import Status
 from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_core.labels.record import read_record, volume_digest
 from fedkdtavi_core.readers import read_volume
+from fedkdtavi_core.site.check import ERROR, check_site
 from FedKDTAVILib import siteCase
 from FedKDTAVILib.caseFolder import folderDigest
 from FedKDTAVILib.landmarkNodes import pointState, setPointState
@@ -112,7 +114,7 @@ def test_killed_in_a_first_export_nothing_half_is_there(caseNodes, tmp_path):
         (errno.EIO, "check"),
     ],
 )
-@pytest.mark.parametrize("failing", ["write_annotation", "write_record", "streamCt", "_keepOthers"])
+@pytest.mark.parametrize("failing", ["write_annotation", "write_record", "write_ct", "_keepOthers"])
 def test_a_write_that_fails_is_one_sentence(caseNodes, tmp_path, monkeypatch, failing, code, sentence):
     folder = exportCase(caseNodes, tmp_path, reviewer="R1")
     old = contents(folder)
@@ -264,3 +266,25 @@ def test_plain_files(caseNodes, tmp_path, monkeypatch):
     exported = exportFiles(caseNodes, tmp_path / "out", replace=True)
     assert "report.png" not in exported.files
     assert "matplotlib is not installed" in exported.notes[0]
+
+
+def test_fractions_of_a_hu_are_rounded_and_the_site_is_sound(caseNodes, tmp_path):
+    array = slicer.util.arrayFromVolume(caseNodes.volume)
+    slicer.util.updateVolumeFromArray(caseNodes.volume, array.astype(np.float32) + 0.25)
+    folder = exportCase(caseNodes, tmp_path, reviewer="R1")
+    assert re.fullmatch(r"case-[0-9a-f]{10}", folder.name)  # tells nothing of the CT
+    volume = read_volume(folder / "ct.nii.gz")
+    assert volume.array.dtype == np.int16
+    assert np.array_equal(volume.array.T, array)
+    assert [problem for problem in check_site(tmp_path) if problem.level == ERROR] == []
+    correct(caseNodes)
+    before = (folder / "ct.nii.gz").stat().st_ino
+    assert exportCase(caseNodes, tmp_path, reviewer="R1") == folder
+    assert (folder / "ct.nii.gz").stat().st_ino == before
+
+
+def test_without_nibabel_nothing_is_written(caseNodes, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(UsageError, match="nibabel is missing; install"):
+        exportCase(caseNodes, tmp_path, reviewer="R1")
+    assert not (tmp_path / "cases").exists() or list((tmp_path / "cases").iterdir()) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ..labels.case import output_folder
 from ..labels.record import CaseRecord, now, volume_digest, write_record
 from ..progress import SILENT, Progress
 from ..readers import read_volume
+from .caseid import new_case_id
 from .ctfile import write_ct
 from .dataset import CASES, CT, LABELS, Site, open_site
 from .localkey import KeyEntry, append_key, default_key, locked_key, read_key
@@ -54,7 +54,7 @@ def add_ct(
         volume = read_volume(ct, series=series, phase=phase, progress=progress.part(0.0, 0.6))
         source = volume_digest(volume)
         _refuse_known(ct, site, key, source)
-        case_id = _new_id(site)
+        case_id = new_case_id(site.folder)
         with output_folder(folder / CASES / case_id, marker=LABELS) as partial:
             progress.step(0.6, "Writing")
             write_ct(partial / CT, volume)
@@ -80,14 +80,6 @@ def _refuse_known(ct: Path, site: Site, key: Path, digest: str) -> None:
     known += [case for case, entry in read_key(key).items() if case in here and entry.source_sha256 == digest]
     if known:
         raise InputError(f"{ct}: is in the site already, as {known[0]}; leave it out.")
-
-
-def _new_id(site: Site) -> str:
-    """Random, so that it tells nothing of the patient, the file or the order in which CTs came."""
-    while True:
-        case_id = f"case-{secrets.token_hex(5)}"
-        if not (site.folder / CASES / case_id).exists():
-            return case_id
 
 
 def _text(value: object) -> str | None:

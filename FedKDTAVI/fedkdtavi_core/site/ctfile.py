@@ -6,6 +6,7 @@ No name, no date, no description and no extension enter the header, and the same
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,18 @@ _TEXTS = ("descrip", "db_name", "aux_file", "intent_name")
 _SQUARE = 1e-5  # cosines between axes up to this are rounding
 
 
-def write_ct(path: Path, volume: Volume) -> None:
-    """Write a CT as int16 HU (fractions of a HU are rounded) without any trace of where it came from."""
+def stored(volume: Volume) -> Volume:
+    """A CT as its file keeps it: int16 HU, fractions of a HU rounded, and the affine's digits that a header holds."""
     array = volume.array
     if array.dtype != np.int16:
         array = np.rint(array).clip(-32768, 32767).astype(np.int16)
-    write_nifti(path, array, volume.affine)
+    return replace(volume, array=array, affine=volume.affine.astype(np.float32).astype(float))
+
+
+def write_ct(path: Path, volume: Volume) -> None:
+    """Write a CT as :func:`stored` gives it, without any trace of where it came from."""
+    kept = stored(volume)
+    write_nifti(path, kept.array, kept.affine)
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:

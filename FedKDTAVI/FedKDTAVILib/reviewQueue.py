@@ -220,16 +220,16 @@ class ReviewQueue:
         """A person deleted a point without saying that it is absent: it has to be placed or marked absent."""
         return self._change(_("Delete {name}"), {labelId: LabelState(Status.PREDICTED, None)})
 
-    def derive(self, states: Mapping[str, LabelState], step: Step | None = None) -> Step | None:
+    def derive(self, states: Mapping[str, LabelState], step: Step | None = None) -> Step:
         """Take over what follows from ``step`` (a contour traced in a moved plane) as the new prediction.
 
         Returns ``step`` widened by it, so that one undo takes back both.
         """
-        derived = self._change("{name}", states)
+        derived = self._change("{name}", states) or Step("", {}, {})
+        predictions = {labelId: (self._predictions[labelId], state) for labelId, state in states.items()}
         self._predictions |= states
-        if step is None or derived is None:
-            return step or derived
-        return Step(step.text, {**step.before, **derived.before}, {**step.after, **derived.after})
+        step = step or derived
+        return Step(step.text, {**step.before, **derived.before}, {**step.after, **derived.after}, predictions)
 
     @property
     def unaccepted(self) -> tuple[str, ...]:
@@ -240,16 +240,10 @@ class ReviewQueue:
             if not self._states[i].reviewed and differs(self._states[i].value, self._predictions[i].value)
         )
 
-    def put(self, states: Mapping[str, LabelState]) -> None:
-        """Take over states as they are, as undo does; labels not in the queue are left out."""
-        for labelId, state in states.items():
-            if labelId not in self._states:
-                continue
-            self._states[labelId] = state
-            # A curve that waits for its review is always what was traced: dragging it makes it corrected at once.
-            waits = state.status is Status.PREDICTED and state.value is not None
-            if waits and schema.by_id(labelId).kind == "contour":
-                self._predictions[labelId] = state
+    def put(self, states: Mapping[str, LabelState], predictions: Mapping[str, LabelState] | None = None) -> None:
+        """Take over states, and predictions, as they are, as undo does; labels not in the queue are left out."""
+        self._states |= {labelId: state for labelId, state in states.items() if labelId in self._states}
+        self._predictions |= predictions or {}
 
     def _judged(self, labelId: str, value: Value) -> Status:
         predicted = self._predictions[labelId].value

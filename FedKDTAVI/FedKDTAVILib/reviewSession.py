@@ -7,7 +7,7 @@ review stopped. The session ends by itself when the scene closes or one of its n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -228,7 +228,7 @@ class ReviewSession:
             step = self._follow(step)
             self._undo.push(step)
             self._write(step.after)
-            self._keepPrediction(step.after)
+            self._keepPrediction(step.predictions)
         if advance:
             self.queue.advance()
         if step is not None or advance:
@@ -252,15 +252,15 @@ class ReviewSession:
         if found.points is None and CONTOUR not in self.queue.order:
             return step
         record = {"reason": found.reason, "warning": found.warning}
-        return self.queue.derive({CONTOUR: self._nodes.traced(found.points, record)}, step) or step
+        return self.queue.derive({CONTOUR: self._nodes.traced(found.points, record)}, step)
 
-    def _putBack(self, states: Mapping[str, LabelState]) -> None:
+    def _putBack(self, states: Mapping[str, LabelState], predictions: Mapping[str, LabelState]) -> None:
         self._write(states)
-        self.queue.put(states)
-        self._keepPrediction(states)
+        self.queue.put(states, predictions)
+        self._keepPrediction(predictions)
 
-    def _keepPrediction(self, states: Mapping[str, LabelState]) -> None:
-        if CONTOUR in states:
+    def _keepPrediction(self, changed: Collection[str]) -> None:
+        if CONTOUR in changed:
             self._nodes.keepPredictedContour(self.queue.prediction(CONTOUR).value)
 
     def _write(self, states: Mapping[str, LabelState]) -> None:

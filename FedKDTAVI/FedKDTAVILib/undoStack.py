@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .labelState import LabelState
 
 MOST_STEPS = 500  # a step weighs some kilobytes at most
+
+
+# Gets states and predictions by label id.
+Write = Callable[[Mapping[str, LabelState], Mapping[str, LabelState]], None]
 
 
 @dataclass(frozen=True)
@@ -18,23 +22,25 @@ class Step:
         text: what it was, for the tooltip of Undo ("Move RCC").
         before: label id -> state that undoing brings back.
         after: label id -> state that redoing brings back.
+        predictions: label id -> (before, after) of what the model says, for a contour that was traced anew.
     """
 
     text: str
     before: Mapping[str, LabelState]
     after: Mapping[str, LabelState]
+    predictions: Mapping[str, tuple[LabelState, LabelState]] = field(default_factory=dict)
 
 
 class UndoStack:
     """Steps done and undone.
 
-    >>> stack = UndoStack(write)            # write(states) puts label states where they are kept
+    >>> stack = UndoStack(write)            # write(states, predictions) puts them where they are kept
     >>> stack.push(Step("Move RCC", {"hinge_rcc": old}, {"hinge_rcc": new}))
     >>> stack.undo().text
     'Move RCC'
     """
 
-    def __init__(self, write: Callable[[Mapping[str, LabelState]], None], most: int = MOST_STEPS) -> None:
+    def __init__(self, write: Write, most: int = MOST_STEPS) -> None:
         self._write = write
         self._most = most
         self._done: list[Step] = []
@@ -58,7 +64,8 @@ class UndoStack:
         if not source:
             return None
         step = source[-1]
-        self._write(step.before if back else step.after)
+        predictions = {labelId: pair[0 if back else 1] for labelId, pair in step.predictions.items()}
+        self._write(step.before if back else step.after, predictions)
         # Only what could be written counts as moved: a step whose writing raises can be tried again.
         target.append(source.pop())
         return step

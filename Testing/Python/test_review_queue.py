@@ -193,7 +193,7 @@ def test_undo_and_redo_over_everything(predicted) -> None:
 
 def test_a_new_step_ends_redo_and_the_stack_is_bounded() -> None:
     written = []
-    undo = UndoStack(written.append, most=3)
+    undo = UndoStack(lambda states, _predictions: written.append(states), most=3)
     steps = [Step(str(n), {}, {"hinge_rcc": LabelState(value=(float(n), 0.0, 0.0))}) for n in range(5)]
     for step in steps[:4]:
         undo.push(step)
@@ -204,7 +204,7 @@ def test_a_new_step_ends_redo_and_the_stack_is_bounded() -> None:
 
 
 def test_a_step_that_cannot_be_written_stays() -> None:
-    def refuse(states) -> None:
+    def refuse(_states, _predictions) -> None:
         raise RuntimeError("no node")
 
     undo = UndoStack(refuse)

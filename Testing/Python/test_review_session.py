@@ -142,6 +142,36 @@ def test_an_unreviewed_contour_follows_its_plane(session, caseNodes) -> None:
     assert content(caseNodes) == after
 
 
+def test_redo_of_a_contour_that_cannot_be_traced(session, caseNodes) -> None:
+    before = content(caseNodes)
+    dragLandmark(caseNodes, "hinge_rcc", 40.0)  # a plane far from any lumen's edge
+    assert session.queue.state("annulus_contour").value is None
+    after = content(caseNodes)
+    session.undo()
+    assert content(caseNodes) == before
+    session.redo()
+    assert content(caseNodes) == after
+    # The model has nothing to say in this plane: what it said in the other is not offered.
+    session.select("annulus_contour")
+    assert session.restorePrediction() is None
+    assert content(caseNodes) == after
+    assert caseNodes.predictedAnnotation().annulus_contour is None
+    session.undo()
+    assert caseNodes.predictedAnnotation().annulus_contour is not None
+    assert content(caseNodes) == before
+
+
+def test_a_deleted_contour_can_go_back(session, caseNodes) -> None:
+    before = content(caseNodes)
+    caseNodes.contour.RemoveAllControlPoints()
+    assert session.queue.state("annulus_contour").value is None
+    session.select("annulus_contour")
+    session.undo()
+    session.redo()
+    session.restorePrediction()
+    assert content(caseNodes) == before
+
+
 def test_a_reviewed_contour_stays(session, caseNodes) -> None:
     session.select("annulus_contour")
     session.accept()

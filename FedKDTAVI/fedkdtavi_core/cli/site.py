@@ -100,8 +100,11 @@ def _add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         return {"case": done.case, "ct_sha256": done.ct_sha256, "notes": done.notes}
 
     content = _each(args, console, paths, one, added)
-    console.say(f"{_done(added)} of {len(paths)} CTs added. {key} tells which is which: keep it here.")
-    return {**content, "key": str(key)}
+    # Without a CT taken in, now or before, there is no key to keep.
+    there = key.is_file()
+    told = f" {key} tells which is which: keep it here." if there else ""
+    console.say(f"{_done(added)} of {len(paths)} CTs added.{told}")
+    return {**content, "key": str(key) if there else None}
 
 
 def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -208,13 +211,19 @@ def _check(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     errors = [problem for problem in problems if problem.level == ERROR]
     for problem in problems:
         console.say(f"{problem.level}: {problem.case or args.folder}: {problem.message}")
-    console.say(f"{args.folder}: {len(errors)} errors, {len(problems) - len(errors)} warnings.")
+    console.say(f"{args.folder}: {_count(len(errors), 'error')}, {_count(len(problems) - len(errors), 'warning')}.")
     content: dict[str, Any] = {"problems": [asdict(problem) for problem in problems]}
     if errors:
-        sentence = f"{args.folder}: {len(errors)} errors, first: {errors[0].case or 'the site'}: {errors[0].message}"
+        sentence = (
+            f"{args.folder}: {_count(len(errors), 'error')}, first: {errors[0].case or 'the site'}: {errors[0].message}"
+        )
         console.error(sentence)
         content |= {"exit_code": EXIT_INPUT, "error": {"code": "input", "message": sentence, "exit_code": EXIT_INPUT}}
     return content
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _say_skipped(console: Console, skipped: dict[str, str]) -> None:

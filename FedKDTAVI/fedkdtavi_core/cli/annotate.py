@@ -61,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", required=True, type=Path, help="folder for the results, one folder per CT"
     )
-    parser.add_argument(
-        "--name", metavar="N", help="folder name of one CT's result (default: the CT's)"
-    )
+    parser.add_argument("--name", metavar="N", help="folder name of one CT's result (default: the CT's)")
     parser.add_argument("--bundle", metavar="B", help="model bundle, folder or zip (default: the one in use)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run")
     parser.add_argument(

@@ -87,7 +87,13 @@ def size_rows(prefix: str = "annulus", reason: str = "") -> list[Row]:
             "2 sqrt(area / pi)",
         ),
         row("d_perimeter", "perimeter-derived diameter", "mm", "", "perimeter / pi"),
-        row("eccentricity", "eccentricity", "", "0.22 ± 0.06 (PubMed 23347864, from max/min 1.29 ± 0.1)", "1 - minimum/maximum diameter"),
+        row(
+            "eccentricity",
+            "eccentricity",
+            "",
+            "0.22 ± 0.06 (PubMed 23347864, from max/min 1.29 ± 0.1)",
+            "1 - minimum/maximum diameter",
+        ),
     ]
 
 

@@ -285,6 +285,10 @@ def test_a_run_that_is_stopped_leaves_nothing(bundle, ct, tmp_path, way, words):
         return
     assert code == errors.EXIT_CANCELLED, complaint
     assert complaint.count("\n") == 1
+    if "in the middle of a step" in complaint:  # a busy machine: a watched run does not wait for an orderly end
+        assert way == "standard input closes"
+        assert not (tmp_path / "out" / "Herz Müller Ж").exists()
+        return
     assert "Cancelled; 0 of 1 CTs are done" in complaint
     assert events[-1]["event"] == "result"
     assert events[-1]["status"] == "cancelled"

@@ -83,4 +83,6 @@ def _end(asked: threading.Event, ended: threading.Event) -> None:
     if not asked.is_set():
         _thread.interrupt_main()
     if not ended.wait(GRACE_S):
+        with contextlib.suppress(OSError):
+            os.write(2, b"fedkdtavi: Cancelled in the middle of a step; every result is complete or not there.\n")
         os._exit(EXIT_CANCELLED)

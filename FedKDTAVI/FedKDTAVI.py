@@ -116,7 +116,10 @@ class FedKDTAVIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
-        self.window.connectScene()
+        if self.parent.isEntered:  # it was reloaded: Slicer does not enter it again
+            self.window.enter()
+        else:
+            self.window.connectScene()
 
     def cleanup(self) -> None:
         """Called before the module is reloaded, and when the application closes."""
@@ -148,6 +151,9 @@ class FedKDTAVIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:
         """Reload FedKDTAVILib and fedkdtavi_core too (developer mode)."""
+        # Before the new code is there: what the old one still imports must be old as well.
+        self.cleanup()
+        self.window = None
         for name in [name for name in sys.modules if name.split(".")[0] in ("FedKDTAVILib", "fedkdtavi_core")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)

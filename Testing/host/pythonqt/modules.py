@@ -41,11 +41,21 @@ def loadModule(path: Path) -> LoadedModule:
     window = slicer.qSlicerScriptedLoadableModuleWidget()
     window.setLayout(QtWidgets.QVBoxLayout())
     window.setMRMLScene(slicer.mrmlScene)
-    widget = getattr(python, f"{name}Widget")(window)
-    setattr(slicer.modules, f"{name}Widget", widget)
-    widget.setup()
+    parent.__dict__["_window"] = window
+    window.__dict__["_name"] = name
+    type(parent).widgetRepresentation = lambda one: one.__dict__["_window"]
+    type(window).reload = lambda one: _setUp(one.__dict__["_name"], one)
+    widget = _setUp(name, window)
     enter(widget)
     return LoadedModule(python, parent, instance, widget)
+
+
+def _setUp(name: str, window: Any):
+    """The panel of the module's code as it is imported now, in its window; at the first time and after a reload."""
+    widget = getattr(sys.modules[name], f"{name}Widget")(window)
+    setattr(slicer.modules, f"{name}Widget", widget)
+    widget.setup()
+    return widget
 
 
 def enter(widget) -> None:

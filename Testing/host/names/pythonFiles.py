@@ -28,7 +28,7 @@ RETURNS = {
     "slicer.app.userSettings()": "QSettings",
     "slicer.app": "qSlicerApplication",
 }
-_MODULE = {"logic", "widgetRepresentation", "createNewWidgetRepresentation"}  # of qSlicerAbstractCoreModule
+OF_MODULES = {"logic", "widgetRepresentation", "createNewWidgetRepresentation"}  # of qSlicerAbstractCoreModule
 _SLICER = {"app", "mrmlScene", "modules", "moduleNames", "selfTests", "util", *(name[7:] for name in NAMES.functions)}
 
 
@@ -100,7 +100,7 @@ def _exists(before: str, last: str) -> bool:
     if before == "slicer.modules":
         return last in NAMES.modules or last.lower().startswith("fedkdtavi")
     if before.startswith("slicer.modules."):
-        return "(" in before or last in _MODULE | qtNames.attributes("qSlicerAbstractCoreModule")
+        return "(" in before or last in OF_MODULES | qtNames.attributes("qSlicerAbstractCoreModule")
     if before in ("qt", "ctk"):
         return last in NAMES.classes if before == "ctk" else last == "Qt" or qtNames.qtClass(last) is not None
     if before.startswith("vtk.util.") and before.count(".") == 2:

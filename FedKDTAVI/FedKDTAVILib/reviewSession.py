@@ -187,7 +187,9 @@ class ReviewSession:
         self._observers.add(scene, scene.StartCloseEvent, self._onSceneClose)
         self._observers.add(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeRemoved)
         segmentation = self.case.segmentation.GetSegmentation()
-        for event in (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentRemoved):
+        kind = slicer.vtkSegmentation
+        # An import into the segment tells of its voxels with the last of these only.
+        for event in (kind.SourceRepresentationModified, kind.SegmentRemoved, kind.SegmentModified):
             self._observers.add(segmentation, event, self._onPainted)
         self._members = (
             self.case.volume,

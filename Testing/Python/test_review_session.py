@@ -13,6 +13,7 @@ from test_review_tracker import drag, observedEvents
 from fedkdtavi_core.annotation import Status
 from FedKDTAVILib import calcificationNodes, contourNodes, landmarkNodes
 from FedKDTAVILib.caseNodes import CaseNodes
+from FedKDTAVILib.labelState import Voxels
 from FedKDTAVILib.reviewSession import ReviewSession
 from FedKDTAVILib.siteCase import exportCase, openCase
 
@@ -178,6 +179,13 @@ def test_a_reviewed_contour_stays(session, caseNodes) -> None:
     control = contourNodes.readControlPoints(caseNodes.contour)
     dragLandmark(caseNodes, "hinge_rcc", 3.0)
     assert np.array_equal(contourNodes.readControlPoints(caseNodes.contour), control)
+
+
+def test_voxels_that_a_script_puts_in_are_noticed(session, caseNodes) -> None:
+    mask = calcificationNodes.readMask(caseNodes.segmentation, caseNodes.volume)
+    mask[5:9, 6:9, 7:9] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.T, caseNodes.segmentation, "calcification", caseNodes.volume)
+    assert session.queue.state("calcification").value == Voxels.of(mask)
 
 
 def test_undo_over_all_that_the_review_did(session, caseNodes) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..errors import EXIT_OK
+from ..errors import EXIT_OK, FedKDTAVIError
 from . import options
 from .console import Console
 from .progress import shown
@@ -49,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do the action; a bundle that is refused is an error with exit code 5."""
     console = Console(args.json, events=getattr(args, "progress", "") == "json")
-    content = {"verify": _verify, "info": _info, "pack": _pack, "compare": _compare}[args.action](args, console)
+    try:
+        content = {"verify": _verify, "info": _info, "pack": _pack, "compare": _compare}[args.action](args, console)
+    except FedKDTAVIError as error:
+        return console.fail(error)  # here: a program that watches the events is told by one
     console.result({"status": "done", "exit_code": EXIT_OK, **content})
     return EXIT_OK
 

@@ -120,3 +120,6 @@ def test_what_is_refused(bundles, site, tmp_path, capsys):
     capsys.readouterr()
     assert main(["bundle", "compare", str(whole.path), str(few.path), str(broken)]) == 4
     assert "no case could be compared" in capsys.readouterr().err
+    assert main(["bundle", "compare", str(whole.path), str(few.path), str(broken), "--progress", "json"]) == 4
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["event"], last["status"], last["error"]["code"]) == ("result", "failed", "input")

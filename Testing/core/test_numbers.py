@@ -9,7 +9,7 @@ from fedkdtavi_core.cli import options
 from fedkdtavi_core.cli.console import Console
 from fedkdtavi_core.measurements import View, measure
 from fedkdtavi_core.numbers import fixed, printed, trimmed
-from fedkdtavi_core.rowtext import format_value
+from fedkdtavi_core.rowtext import GROUPS, brief_name, brief_normal, format_value
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,19 @@ def test_views_stand_on_the_console_in_words(capsys: pytest.CaptureFixture):
         (line,) = (line for line in out.splitlines() if name in line)
         assert str(view).replace(" C", " / C") in line
     assert "deg" not in out.split("Three-cusp view")[1] and "RAO -" not in out
+
+
+def test_brief_names_are_short_and_unique_under_their_heading():
+    root = tube()
+    rows = measure(root.volume, root.annotation()).rows()
+    brief = [(row["group"], brief_name(row)) for row in rows]
+    assert len(set(brief)) == len(rows)
+    assert {group for group, _ in brief} <= set(GROUPS)
+    assert max(len(name) for _, name in brief) <= 24
+
+
+def test_brief_normal_keeps_what_the_number_is_compared_with():
+    assert brief_normal("men 483 ± 76, women 387 ± 59 (PubMed 23347864)") == "♂ 483±76, ♀ 387±59"
+    assert brief_normal("15.5 ± 2.9 (8.8-24.3), severe aortic stenosis (Stolzmann 2009)") == "15.5±2.9"
+    assert brief_normal("381 [227-632], TAVI patients (CIRCIMAGING.121.012884)") == "381 [227-632]"
+    assert brief_normal("at most 1") == "at most 1"

@@ -31,7 +31,7 @@ def start():
     QtCore.QCoreApplication.setOrganizationName("slicerhost")
     QtCore.QSettings.setPath(QtCore.QSettings.NativeFormat, QtCore.QSettings.UserScope, slicer.app.temporaryPath)
     applyStyle()
-    _keep_none()
+    _keep_constants()
     classes = buildClasses(ctkWidgets.WRITTEN | mrmlWidgets.WRITTEN | layouts.WRITTEN)
     uiLoader.CLASSES.update(classes)
     _makeModules(classes)
@@ -42,13 +42,14 @@ def start():
     return slicer.app
 
 
-def _keep_none() -> None:
-    """Lend None two million references: before Python 3.12 it is counted, and PySide6 gives back more than it took.
+def _keep_constants() -> None:
+    """Lend None, True and False two million references each: PySide6 gives back more than it took.
 
-    A test with a whole panel loses about 2,000; at zero the interpreter aborts ("deallocating None").
+    A test with a whole panel loses about 2,000 of None; at zero the interpreter aborts ("deallocating None"). From Python
+    3.12 on they are not counted.
     """
     if sys.version_info < (3, 12):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object([None] * 2_000_000))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object([None, True, False] * 2_000_000))
 
 
 def _makeModules(classes: dict[str, type]) -> None:

@@ -45,8 +45,8 @@ def start():
 def _keep_constants() -> None:
     """Lend None, True and False two million references each: PySide6 gives back more than it took.
 
-    A test with a whole panel loses about 2,000 of None; at zero the interpreter aborts ("deallocating None"). From Python
-    3.12 on they are not counted.
+    A test with a whole panel loses about 2,000 of None; at zero the interpreter aborts ("deallocating None"). From
+    Python 3.12 on they are not counted.
     """
     if sys.version_info < (3, 12):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object([None, True, False] * 2_000_000))

@@ -6,8 +6,8 @@ The CT (default: the sample CT) is loaded as Slicer loads it and annotated with 
 and one point of the contour is dragged along a circle of 3 mm in steps, as Slicer's markups widget moves them; a step
 lasts from setting the point to the new table being handed over. How long the panel takes to open, and how long the
 window stands still around a run, is measured in processes of their own where PySide6 is there. Wall time counts; the
-processor's time beside it tells
-how much of that was ours on a machine that does other things as well. Needs the extra ``slicer``.
+processor's time beside it tells how much of that was ours on a machine that does other things as well. Needs the extra
+``slicer``.
 """
 
 from __future__ import annotations

@@ -105,6 +105,11 @@ def read(path: Path) -> TrainConfig:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.") from error
+        raise refused(path, error) from error
+
+
+def refused(path: Path, error: ValidationError) -> UsageError:
+    """What is wrong with a config, in one sentence that names the file and the first key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    return UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.")

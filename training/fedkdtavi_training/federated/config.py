@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import UsageError
 
-from ..config import AugmentConfig, LossConfig, TrainConfig, _Strict
+from ..config import AugmentConfig, LossConfig, TrainConfig, _Strict, refused
 
 HEADS: tuple[str, ...] = tuple(schema.HEADS)
 TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
@@ -192,8 +192,6 @@ def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.") from error
+        raise refused(path, error) from error
     except ValueError as error:
         raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error

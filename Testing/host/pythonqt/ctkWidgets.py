@@ -12,7 +12,24 @@ from .standin import StandIn, declare, storedProperty
 _HEADER = 22  # pixels
 
 
-class ctkCollapsibleButton(QtWidgets.QAbstractButton, StandIn):
+class _Collapsible:
+    """Hides its contents while it is not checked."""
+
+    def _onToggled(self, checked: bool) -> None:
+        self.collapsed = not checked
+
+    def _showContents(self) -> None:
+        self.setChecked(not self.collapsed)
+        for child in self.children():
+            if isinstance(child, QtWidgets.QWidget):
+                child.setVisible(not self.collapsed)
+        self.setMaximumHeight(self._closedHeight() if self.collapsed else 16777215)
+
+    def _closedHeight(self) -> int:
+        return _HEADER
+
+
+class ctkCollapsibleButton(_Collapsible, QtWidgets.QAbstractButton, StandIn):
     """A header that hides what lies below it; checked while it is open, as in CTK."""
 
     locals().update(declare("ctkCollapsibleButton"))
@@ -26,16 +43,6 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton, StandIn):
         self.setChecked(True)
         self.setContentsMargins(4, _HEADER + 2, 2, 2)
         self.toggled.connect(self._onToggled)
-
-    def _onToggled(self, checked: bool) -> None:
-        self.collapsed = not checked
-
-    def _showContents(self) -> None:
-        self.setChecked(not self.collapsed)
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(not self.collapsed)
-        self.setMaximumHeight(_HEADER if self.collapsed else 16777215)
 
     def showEvent(self, _event) -> None:
         if self.collapsed:
@@ -96,7 +103,7 @@ class ctkDirectoryButton(QtWidgets.QWidget, StandIn):
         self.text = self.directory
 
 
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, StandIn):
+class ctkCollapsibleGroupBox(_Collapsible, QtWidgets.QGroupBox, StandIn):
     """A group box that is closed by the mark in its title."""
 
     locals().update(declare("ctkCollapsibleGroupBox"))
@@ -109,15 +116,8 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox, StandIn):
         self.setChecked(True)
         self.toggled.connect(self._onToggled)
 
-    def _onToggled(self, checked: bool) -> None:
-        self.collapsed = not checked
-
-    def _showContents(self) -> None:
-        self.setChecked(not self.collapsed)
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(not self.collapsed)
-        self.setMaximumHeight(_HEADER + self.collapsedHeight if self.collapsed else 16777215)
+    def _closedHeight(self) -> int:
+        return _HEADER + self.collapsedHeight
 
 
 class _Number(QtWidgets.QWidget, StandIn):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedkdtavi_core import schema
+from fedkdtavi_training.phantom.coronaries import DISCERNIBLE, hidden_ostia
 from fedkdtavi_training.phantom.render import Anatomy, plane_normal, render_chest, render_crop
 from fedkdtavi_training.phantom.root import Root
 
@@ -65,6 +66,25 @@ def test_every_kind_of_chest_renders(kind):
     if kind == "truncated":
         assert any(place is None for place in chest.points.values())
     if kind not in ("noheart", "truncated"):
-        assert all(chest.grid.contains(place) for place in chest.points.values())
+        assert all(place is None or chest.grid.contains(place) for place in chest.points.values())
+        assert all(chest.points[name] is not None for name in (*schema.HINGE_IDS, *schema.HEADS["ms"]))
     if kind == "prosthesis":
         assert not chest.calc.any()
+
+
+def test_an_ostium_that_nobody_can_see_is_in_no_answer_but_in_the_training_crop() -> None:
+    found = []
+    for seed in range(200):
+        anatomy = Anatomy.sample(np.random.default_rng([4, seed]), turn_deg=9.0)
+        for vessel in anatomy.vessels:
+            assert (vessel.ostium in hidden_ostia(anatomy.vessels)) == (
+                vessel.ostium is not None and vessel.opacity < DISCERNIBLE
+            )
+        found.append((seed, hidden_ostia(anatomy.vessels)))
+    assert {name for _, names in found for name in names} == {"ostium_rca", "ostium_lca"}
+    seed, hidden = next((seed, names) for seed, names in found if names)
+    chest = render_chest([4, seed], spacing=4.0)
+    assert {name for name, place in chest.points.items() if place is None} >= hidden
+    assert all(chest.points[name] is not None for name in ("hinge_rcc", "hinge_lcc", "hinge_ncc"))
+    crop = render_crop([4, seed], size=32, spacing=3.0)
+    assert all(crop.points[name] is not None for name in hidden)

@@ -12,6 +12,9 @@ from .root import Root
 from .shapes import Ellipsoid, frame, spline
 from .tissue import Tissue
 
+DISCERNIBLE = 0.3
+"""Share of the lumen's contrast from which on a person sees an artery at all; a choice, made on pictures."""
+
 
 @dataclass
 class Vessel:
@@ -21,6 +24,15 @@ class Vessel:
     radii: np.ndarray
     opacity: float
     ghost: np.ndarray | None  # (3,) offset of a second image, for a vessel that moved
+    ostium: str | None = None  # landmark where it begins
+
+
+def hidden_ostia(vessels: list[Vessel]) -> set[str]:
+    """Ostia of arteries that cannot be seen: nobody can place them, so they are in no label and in no answer.
+
+    Training crops keep them: where nothing is seen, a network shall learn the place that is likely, and to be unsure.
+    """
+    return {vessel.ostium for vessel in vessels if vessel.ostium is not None and vessel.opacity < DISCERNIBLE}
 
 
 def sample_coronaries(rng: np.random.Generator, root: Root, heart: Heart) -> list[Vessel]:
@@ -35,12 +47,14 @@ def sample_coronaries(rng: np.random.Generator, root: Root, heart: Heart) -> lis
         outward = root.direction(theta + rng.normal(0, 0.35)) + root.axis * rng.normal(-0.1, 0.35)
         return ostium, outward / np.linalg.norm(outward)
 
-    def make(knots: list[np.ndarray], radius: float, end: float, funnel: float, visible: float) -> Vessel:
+    def make(
+        knots: list[np.ndarray], radius: float, end: float, funnel: float, visible: float, begin: str | None = None
+    ) -> Vessel:
         path = spline(np.array(knots), 2.5)
         along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
         radii = np.interp(along, [0, 90], [radius, end]) + funnel * np.exp(-along / 2.0)
         ghost = jitter(1.0) / 1.7 * rng.uniform(1, 6) if rng.random() < 0.25 else None
-        return Vessel(path, np.maximum(radii, 0.5), visible, ghost)
+        return Vessel(path, np.maximum(radii, 0.5), visible, ghost, begin)
 
     def visible() -> float:
         return float(rng.choice([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.15, 0.6), 0.0], p=[0.5, 0.3, 0.15, 0.05]))
@@ -62,7 +76,14 @@ def sample_coronaries(rng: np.random.Generator, root: Root, heart: Heart) -> lis
         heart.left_atrium.center + np.array([-24, 2, -28]) + jitter(4),
     ]
     vessels = [
-        make([ostium - out * 1.5, ostium, mid, fork], trunk_r, trunk_r * 0.9, float(rng.uniform(0, 1.8)), seen),
+        make(
+            [ostium - out * 1.5, ostium, mid, fork],
+            trunk_r,
+            trunk_r * 0.9,
+            float(rng.uniform(0, 1.8)),
+            seen,
+            "ostium_lca",
+        ),
         make(lad, lad_r, 1.0, 0.0, seen),
         make(circumflex, cx_r, 0.9, 0.0, seen),
     ]
@@ -78,7 +99,7 @@ def sample_coronaries(rng: np.random.Generator, root: Root, heart: Heart) -> lis
         groove + np.array([14, 4, -22]) + jitter(4),
     ]
     radius = 1.9 * np.clip(rng.normal(1, 0.2), 0.6, 1.5)
-    vessels.append(make(right, radius, 1.2, float(rng.uniform(0, 1.6)), visible()))
+    vessels.append(make(right, radius, 1.2, float(rng.uniform(0, 1.6)), visible(), "ostium_rca"))
     return vessels
 
 

@@ -14,7 +14,7 @@ from . import elsewhere
 from .canvas import Canvas, Pose, Warp
 from .chest import paint_after, paint_before
 from .context import ContextParameters
-from .coronaries import Vessel, paint_coronaries, paint_decoys, paint_sleeves, sample_coronaries
+from .coronaries import Vessel, hidden_ostia, paint_coronaries, paint_decoys, paint_sleeves, sample_coronaries
 from .heart import Heart, paint_heart
 from .root import Root
 from .scanner import ScannerStyle, degrade, simulate_acquisition
@@ -169,7 +169,7 @@ def render_chest(
         kind: one of KINDS. ``noheart`` shows another part of the body, ``truncated`` ends before or in the root.
         own_grid: give the CT on the style's own pixels and slices instead of the canvas'.
 
-    Landmarks outside the CT are None.
+    Landmarks outside the CT are None, and ostia of arteries that cannot be seen.
     """
     rng = np.random.default_rng(seed)
     anatomy = Anatomy.sample(rng, kind if kind != "noheart" else "heart", turn_deg=9.0)
@@ -197,7 +197,8 @@ def render_chest(
         )
         hu, calc, heart = scan.hu, scan.fraction(calc), scan.nearest(heart)
         grid = Grid(tuple(hu.shape), scan.affine(affine))
-    seen = {name: p if p is not None and grid.contains(p) else None for name, p in points.items()}
+    hidden = hidden_ostia(anatomy.vessels)
+    seen = {n: p if p is not None and n not in hidden and grid.contains(p) else None for n, p in points.items()}
     hu = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
     return Chest(hu, grid.affine, seen, (calc > 0.5).astype(np.uint8), heart, info)
 

@@ -118,17 +118,10 @@ def write(
         raise UsageError(f"{folder} holds another cache ({label.read_text().strip()}); give an empty folder.")
     label.write_text(json.dumps(description) + "\n")
     jobs = [(folder, kind, seed, n, size) for n in range(first, count) if not _path(folder, n).exists()]
-    if processes <= 1:
-        for done, job in enumerate(jobs, 1):
-            _render(job)
-            report(done, len(jobs))
-        return len(jobs)
-    import multiprocessing
+    from .phantom.workers import over
 
-    # A fresh interpreter a worker: forked numerical libraries may hold locks of their parent.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for done, _ in enumerate(pool.imap_unordered(_render, jobs, chunksize=1), 1):
-            report(done, len(jobs))
+    for done, _ in enumerate(over(_render, jobs, processes), 1):
+        report(done, len(jobs))
     return len(jobs)
 
 

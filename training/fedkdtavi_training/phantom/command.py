@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fedkdtavi_core.errors import EXIT_OK, FedKDTAVIError, UsageError
@@ -79,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
     """Plan, then make what is not there yet."""
     from .hospital import make, prepare
     from .plan import plan
+    from .workers import over
 
     spacing = options.spacing or (2.0 if options.fast else 1.0)
     settings = {
@@ -92,11 +88,10 @@ def run(options: argparse.Namespace) -> int:
     jobs = prepare(options.out, sites, settings, spacing, not options.fast)
     todo = [job for job in jobs if not job.done()]
     start = time.monotonic()
-    with _workers(min(options.processes, max(len(todo), 1))) as over:
-        for count, case in enumerate(over(make, todo), start=1):
-            if not options.quiet:
-                left = (time.monotonic() - start) / count * (len(todo) - count)
-                print(f"{count}/{len(todo)} {case} (about {left:.0f} s left)", file=sys.stderr, flush=True)
+    for count, case in enumerate(over(make, todo, options.processes), start=1):
+        if not options.quiet:
+            left = (time.monotonic() - start) / count * (len(todo) - count)
+            print(f"{count}/{len(todo)} {case} (about {left:.0f} s left)", file=sys.stderr, flush=True)
     labelled = {head: sum(head in job.case.heads for job in jobs) for head in ("hps", "ms", "calc")}
     counts = ", ".join(f"{head} {n}" for head, n in labelled.items())
     print(
@@ -104,29 +99,6 @@ def run(options: argparse.Namespace) -> int:
         f"there already; labelled: {counts}."
     )
     return EXIT_OK
-
-
-@contextmanager
-def _workers(count: int) -> Iterator:
-    """A map over jobs, in this process or in several; however it ends, no half-written case stays."""
-    if count == 1:
-        yield lambda function, jobs: map(function, jobs)
-        return
-    # One thread each: processes that share cores must not fight, and sums stay the same.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    with multiprocessing.get_context("spawn").Pool(count, _start_worker) as pool:
-
-        def over(function, jobs: list) -> Iterable[str]:
-            return pool.imap_unordered(function, jobs)
-
-        yield over
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches the first process, which ends the others; they clear what they had begun on the way out.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def _positive(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import geometry, heatmap, intensity, schema
+from . import geometry, heatmap, intensity, readout, schema
 from .bundle import Bundle
 from .errors import BundleError
 from .progress import SILENT, Progress
@@ -31,7 +31,8 @@ class Prediction:
     Attributes:
         position: (3,) RAS mm.
         covariance: (3, 3) mm^2.
-        raw: 0..1, share of the heatmap's probability near its peak; over several views, less what disagrees.
+        raw: 0..1, share of the heatmap's probability near its peak (or the segmented class's mean probability); over
+            several views, less what disagrees.
         confidence: 0..1, calibrated: P(error < 5 mm) on held-out phantoms; equal to ``raw`` without a table.
     """
 
@@ -46,7 +47,7 @@ class FineResult:
     """What the student saw.
 
     Attributes:
-        predictions: landmark id -> Prediction, for the heads the bundle has.
+        predictions: landmark id -> Prediction, for the heads the bundle has; without those that it reads as missing.
         calcification: (N, N, N) float32 probability on ``grid``, or None without that head.
         grid: the last crop.
         centers: (P, 3) RAS mm, centres of the crops in order; more than one when it was re-centred.
@@ -123,7 +124,10 @@ def predict(
     predictions = {}
     for head, table in _outputs(bundle.metadata["heads"]).items():
         for label_id in table:
-            position, covariance, raw = combine([one[label_id] for one in seen])
+            views_of_it = [one[label_id] for one in seen if label_id in one]
+            if not views_of_it:
+                continue
+            position, covariance, raw = combine(views_of_it, len(seen))
             confidence = calibrated(raw, bundle.metadata["calibration"].get(head))
             predictions[label_id] = Prediction(position, covariance, raw, confidence)
     calcification = None
@@ -134,11 +138,11 @@ def predict(
 
 
 def decode(outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Grid) -> dict[str, heatmap.Decoded]:
-    """The student's outputs for one crop -> landmark id -> Decoded.
+    """The student's outputs for one crop -> landmark id -> Decoded; an id that is read as missing is not in it.
 
     Args:
         outputs: head -> (1, C, D, D, D) logits; D may be coarser than the crop, over the same field of view.
-        heads: the metadata's ``heads``.
+        heads: the metadata's ``heads``: channels, and how they are read.
         grid: the crop's grid.
 
     Raises:
@@ -151,10 +155,11 @@ def decode(outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Gr
             given = "missing" if logits is None else logits.shape
             raise BundleError(f"models/student.onnx: output {head!r} is {given}, expected (1, {len(ids)}, D, D, D).")
         try:
-            decoded = heatmap.decode(logits[0], output_grid(grid, logits.shape[2]))
+            how = heads[head].get("readout", readout.HEATMAP)
+            decoded = readout.read(how, logits[0], output_grid(grid, logits.shape[2]))
         except ValueError as error:
             raise BundleError(f"models/student.onnx: output {head!r} is unusable ({error}).") from error
-        found |= dict(zip(ids, decoded, strict=True))
+        found |= {label_id: one for label_id, one in zip(ids, decoded, strict=True) if one is not None}
     return found
 
 
@@ -164,14 +169,19 @@ def output_grid(crop: Grid, size: int) -> Grid:
     return geometry.crop_grid(center, size, float(crop.spacing[0]) * crop.shape[0] / size)
 
 
-def combine(views: list[heatmap.Decoded]) -> tuple[np.ndarray, np.ndarray, float]:
+def combine(views: list[heatmap.Decoded], looks: int | None = None) -> tuple[np.ndarray, np.ndarray, float]:
     """Position, covariance and raw confidence of one landmark from several crops.
 
     Views within 5 mm of the median are averaged by their confidence; their scatter is added to the covariance, and the
-    others count as no confidence at all.
+    others count as no confidence at all, like the crops in which it was missing.
+
+    Args:
+        views: of the crops that show it, at least one.
+        looks: number of crops; as many as views when None.
     """
+    looks = len(views) if looks is None else looks
     if len(views) == 1:
-        return views[0].position, views[0].covariance, views[0].confidence
+        return views[0].position, views[0].covariance, views[0].confidence / looks
     positions = np.array([view.position for view in views])
     confidences = np.array([view.confidence for view in views])
     median = np.median(positions, axis=0)
@@ -183,7 +193,7 @@ def combine(views: list[heatmap.Decoded]) -> tuple[np.ndarray, np.ndarray, float
     mean = weights @ positions
     scatter = (positions - mean).T @ ((positions - mean) * weights[:, None])
     covariance = sum(weight * view.covariance for weight, view in zip(weights, views, strict=True)) + scatter
-    return mean, covariance, float(confidences[agree].sum() / len(views))
+    return mean, covariance, float(confidences[agree].sum() / looks)
 
 
 def calibrated(raw: float, table: Mapping[str, list[float]] | None) -> float:

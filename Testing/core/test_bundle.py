@@ -51,6 +51,7 @@ def test_info_tells_what_it_is(good):
     told = bundles.info(good)
     assert told["name"] == "tiny" and told["has_model_card"] and told["calibrated_heads"] == ["hps", "ms"]
     assert told["heads"]["ms"] == ["ms_upper", "ms_lower"]
+    assert told["readouts"] == {"hps": "heatmap", "ms": "heatmap"} and told["bundle_version"] == 1
     assert told["networks"]["student"]["opset"] == 17
     assert told["files"]["provenance.json"]["bytes"] == (good / "provenance.json").stat().st_size
     assert told["provenance"] == {"made_by": "tests"}
@@ -167,7 +168,7 @@ def _changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("bundle_version", 2, "bundle_version is 2, known are 1"),
+        ("bundle_version", 3, "bundle_version is 3, known are 1, 2"),
         ("schema_version", None, "schema_version is None"),
         ("name", "", "name must be a text"),
         ("trained_on", None, "trained_on must be a text"),
@@ -175,6 +176,10 @@ def _changed(path, value):
         ("heads.hps.outputs", ["hinge_rcc", "knee"], "heads.hps names 'knee'"),
         ("heads.ms.outputs", ["ms_upper", "ms_upper"], "names a label twice"),
         ("heads.heart.outputs", ["background"], "heads.heart must be the classes"),
+        ("heads.hps.readout", "guess", "heads.hps.readout is 'guess', known are heatmap, centroid"),
+        ("heads.hps.readout", ["centroid"], "heads.hps.readout is"),
+        ("heads.hps.readout", "centroid", "heads.hps.readout needs bundle_version 2"),
+        ("heads.calc.readout", "centroid", "only hps, ms are read as landmarks"),
         ("heads.liver", {"outputs": ["x"]}, "the head 'liver'"),
         ("preprocessing.crop_size", 20, "crop_size must be a whole number"),
         ("preprocessing.crop_spacing_mm", "1", "crop_spacing_mm must be a number"),

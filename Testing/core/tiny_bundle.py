@@ -135,8 +135,11 @@ def coarse_model():
     return graph.model({"heart": 8, "root": 1})
 
 
-def student_model(stride: int = 2, heads=("hps", "ms", "calc"), opset: int = 17):
-    """Heatmaps of the landmarks' spheres at 64 / ``stride`` and the calcium's own intensity at 64."""
+def student_model(stride: int = 2, heads=("hps", "ms", "calc"), opset: int = 17, *, classes: bool = False):
+    """Heatmaps of the landmarks' spheres at 64 / ``stride`` and the calcium's own intensity at 64.
+
+    ``classes``: a sphere's class wins only where there is one (its logit is above 0), as ``centroid`` reads it.
+    """
     graph = _Graph()
     outputs = {}
     for head in heads:
@@ -146,7 +149,9 @@ def student_model(stride: int = 2, heads=("hps", "ms", "calc"), opset: int = 17)
             continue
         ids = schema.HEADS[head]
         width = 6 if stride == 2 else 7
-        channels = [graph.line(graph.share(LEVELS_HU[i], 25.0, width, stride), 30.0, 0.0) for i in ids]
+        channels = [
+            graph.line(graph.share(LEVELS_HU[i], 25.0, width, stride), 30.0, -9.0 if classes else 0.0) for i in ids
+        ]
         graph.node("Concat", *channels, axis=1, output=head)
         outputs[head] = len(ids)
     return graph.model(outputs, opset)

@@ -86,6 +86,22 @@ def test_a_missed_root_loses_all_its_landmarks(rows):
     assert rows["d-none"]["hinge_rcc_mm"] is None
 
 
+def test_a_landmark_that_a_bundle_reads_as_missing_is_infinitely_far_off(hospital, tmp_path):
+    seen = tiny_bundle.student_model(classes=True)
+    for node in seen.graph.node:  # the class of this sphere is looked for where no sphere is
+        if node.op_type == "Concat":
+            node.input[-1] = node.input[0]
+    meta = tiny_bundle.described(readouts={"hps": "centroid", "ms": "centroid"})
+    bundle = tiny_bundle.write_bundle(tmp_path / "b", student=seen, meta=meta)
+    key = next(key for key in evaluate.read_keys(hospital) if key.case == "a-good")
+    row = evaluate.evaluate_case(key, bundle, "cpu")
+    assert row["status"] == "annotated" and row["hinge_rcc_mm"] < 1.5
+    assert np.isinf(row["ostium_lca_mm"]) and np.isinf(row["ostium_lca_height_error_mm"])
+    assert row["ostium_lca_raw"] is None and row["ostium_lca_confidence"] is None
+    measures = tally.summarise([row])["all"]
+    assert measures["hinges and ostia"]["missing"] == 1 and measures["ostium_lca"]["median"] is None
+
+
 def test_the_summary_counts_failures_and_keeps_styles_apart(rows):
     summary = tally.summarise(list(rows.values()))
     presence = summary["all"]["presence"]

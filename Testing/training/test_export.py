@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fedkdtavi_core.bundle import verify
+from fedkdtavi_core.bundle import metadata, verify
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_training import calibrate, export, networks
+from fedkdtavi_training import calibrate, export, networks, tally
 
 pytestmark = pytest.mark.torch
 
@@ -90,6 +90,39 @@ def test_calibration_rises_and_tells_the_share():
     np.testing.assert_allclose(np.interp(places, table["raw"], table["p_within_5mm"]), places**2, atol=0.02)
     with pytest.raises(UsageError, match="at least"):
         calibrate.table(raw[:10], error[:10])
+
+
+def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights, tmp_path):
+    coarse, student = weights / "coarse.safetensors", tmp_path / "spheres.safetensors"
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, {"readout": "centroid"})
+    with pytest.raises(UsageError, match="to be read as centroid, not as heatmap"):
+        export.assemble(tmp_path / "b", coarse, student, name="x", version="1", how_read="heatmap")
+    assert [path.name for path in tmp_path.iterdir()] == ["spheres.safetensors"]
+    export.assemble(tmp_path / "b", coarse, student, name="x", version="1")
+    found = verify(tmp_path / "b")
+    assert metadata.readouts(found.metadata) == {"hps": "centroid", "ms": "centroid"}
+    assert "centroids of the largest component" in found.read("docs/README.md").decode()
+    assert networks.load(tmp_path / "b/models/student.safetensors")[2] == {"readout": "centroid"}
+    export.assemble(tmp_path / "b", coarse, weights / "student.safetensors", name="x", version="2")
+    assert verify(tmp_path / "b").name == "x 2" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_missing_landmarks_have_no_confidence_and_a_head_with_few_gets_no_table(tmp_path):
+    hps, ms = (networks.schema.HEADS[head] for head in ("hps", "ms"))
+    given = {f"{i}_raw": 0.9 for i in hps} | {f"{i}_mm": 1.0 for i in hps}
+    missing = {f"{i}_raw": None for i in (*hps, *ms)} | {f"{i}_mm": float("inf") for i in (*hps, *ms)}
+    rows = [{"case": str(n), **(given | {f"{i}_mm": float("inf") for i in ms})} for n in range(20)]
+    tally.write_rows(tmp_path / "some.csv", [{**missing, "case": "none"}, *rows])
+    said = []
+    tables = calibrate.from_csv([tmp_path / "some.csv"], said.append)
+    assert list(tables) == ["hps"] and said == [
+        "ms: 0 landmarks with confidence and error, at least 40 are needed: no table"
+    ]
+    assert np.interp(0.9, tables["hps"]["raw"], tables["hps"]["p_within_5mm"]) > 0.9  # the 5 missing ones are not in it
+    tally.write_rows(tmp_path / "none.csv", [{**missing, "case": str(n)} for n in range(50)])
+    with pytest.raises(UsageError, match="no head has 40 landmarks"):
+        calibrate.main([str(tmp_path / "none.csv"), "--out", str(tmp_path / "c.json")])
+    assert not (tmp_path / "c.json").exists()
 
 
 def test_few_perfect_cases_promise_no_certainty():

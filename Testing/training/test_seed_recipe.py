@@ -11,6 +11,7 @@ import standin
 import torch
 
 from fedkdtavi_core.volume import Grid
+from fedkdtavi_training import networks
 from fedkdtavi_training.config import LossConfig
 from fedkdtavi_training.federated import config, experiment
 from fedkdtavi_training.federated.config import Experiment
@@ -40,16 +41,8 @@ def test_a_sphere_has_the_volume_of_one_of_4_mm_and_its_own_class():
 def test_what_is_drawn_is_read_back_to_a_third_of_a_voxel():
     points = np.array([[6.2, 7.1, 8.3], [16.3, 15.1, 14.7]], np.float32)
     logits = (torch.nn.functional.one_hot(drawn(points), 3).movedim(-1, 1)[0, 1:].float() * 20 - 10).numpy()
-    for point, found in zip(points, readout.centroids(logits, grid()), strict=True):
+    for point, found in zip(points, readout.read(readout.SPHERES, logits, grid()), strict=True):
         assert np.linalg.norm(found.position - point * MM) < MM / 3 and found.confidence > 0.99
-
-
-def test_the_largest_component_wins_and_an_empty_class_is_missing():
-    logits = np.full((2, 24, 24, 24), -5.0, np.float32)
-    logits[0, 2:4, 2:4, 2:4] = 9.0  # brighter, but smaller
-    logits[0, 12:16, 12:16, 12:16] = 1.0
-    found, missing = readout.centroids(logits, grid())
-    assert found.position == pytest.approx([13.5 * MM] * 3) and missing is None
 
 
 def test_the_loss_falls_with_the_truth_and_only_labelled_heads_count():
@@ -81,6 +74,8 @@ def test_the_arm_runs_in_the_same_rounds(tmp_path):
     )["federated"]  # fmt: skip
     assert set(made["teachers"]) == {"hps", "ms", "calc"} and made["student"]["taught"] == ["hps", "ms", "calc"]
     assert made["test"]["north"]["cases"] == 1
+    for name in ("student", "teacher-ms"):  # export puts it into the bundle
+        assert networks.load(tmp_path / "out" / "federated" / f"{name}.safetensors")[2]["readout"] == "centroid"
 
 
 def test_its_configuration_differs_in_the_recipe_alone():

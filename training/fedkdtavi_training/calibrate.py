@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +47,12 @@ def table(raw: np.ndarray, error_mm: np.ndarray) -> dict[str, list[float]]:
     return {"raw": [*knots, 1.0], "p_within_5mm": [*values, max(round(float(rising[-1]), 5), values[-1])]}
 
 
-def from_csv(paths: list[Path]) -> dict[str, dict[str, list[float]]]:
+def from_csv(paths: list[Path], say: Callable[[str], None] = lambda text: None) -> dict[str, dict[str, list[float]]]:
     """Tables of all heads from per-case CSVs with columns ``<landmark>_mm`` and ``<landmark>_raw``.
 
-    Both `fedkdtavi evaluate` and the validation of a training run write such files. A row whose landmark has a
-    confidence but no error (nothing to compare with) is left out.
+    Both `fedkdtavi evaluate` and the validation of a training run write such files. A confidence is of landmarks that
+    are given: one that is missing has none and says nothing, one with nothing to compare with is left out. A head that
+    gives too few gets no table, and ``say`` is told so.
     """
     rows: list[dict[str, str]] = []
     for path in paths:
@@ -66,9 +69,11 @@ def from_csv(paths: list[Path]) -> dict[str, dict[str, list[float]]]:
             for label in schema.HEADS[head]
             if row.get(f"{label}_raw") and row.get(f"{label}_mm")
         ]
-        if pairs:
-            raw, error = np.array(pairs).T
-            tables[head] = table(raw, error)
+        if len(pairs) < _LEAST:
+            say(f"{head}: {len(pairs)} landmarks with confidence and error, at least {_LEAST} are needed: no table")
+            continue
+        raw, error = np.array(pairs).T
+        tables[head] = table(raw, error)
     return tables
 
 
@@ -78,8 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("csv", type=Path, nargs="+", help="per-case CSVs on held-out phantoms")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     options = parser.parse_args(arguments)
-    tables = from_csv(options.csv)
+    tables = from_csv(options.csv, lambda text: print(text, file=sys.stderr))
     if not tables:
-        raise UsageError(f"{options.csv[0]}: holds no landmark with confidence and error; give a CSV of evaluate.")
+        raise UsageError(
+            f"{options.csv[0]}: no head has {_LEAST} landmarks with confidence and error; give more of evaluate's CSVs."
+        )
     options.out.write_text(json.dumps(tables, indent=2) + "\n", encoding="utf-8")
     return 0

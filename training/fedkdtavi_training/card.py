@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from fedkdtavi_core import readout
+from fedkdtavi_core.bundle import metadata as metadata_of
+
 _HEAD = """# {name} {version}
 
 {intended_use}
@@ -30,6 +33,8 @@ def text(metadata: dict[str, Any], runs: dict[str, Any], report: dict[str, Any],
         results: summary of ``fedkdtavi evaluate``: group -> measure -> number; may be empty.
     """
     lines = [_HEAD.format(**{key: metadata[key] for key in ("name", "version", "intended_use", "trained_on")})]
+    if any(how == readout.CENTROID for how in metadata_of.readouts(metadata).values()):
+        lines.append("Landmarks are segmented as spheres and read as centroids of the largest component.\n")
     lines.append("| network | steps | phantoms | weights' digest | ONNX bytes | largest difference to torch |")
     lines.append("|---|---|---|---|---|---|")
     for role, run in runs.items():

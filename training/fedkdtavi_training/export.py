@@ -5,27 +5,25 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fedkdtavi_core import __version__
+from fedkdtavi_core import __version__, readout
 from fedkdtavi_core.bundle import layout, metadata, seal
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
-from . import card, networks
+from . import card, networks, onnx_graph
 
 OPSET = 17
 # Largest difference between torch and ONNX Runtime on the same (fp16) weights, of the largest logit; sums in another
 # order give about 1e-5 of it.
 TOLERANCE = 1e-3
-_LARGE_CONSTANT = 1 << 16
-_SMALLEST = 256  # tensors below this many values stay float32: nothing is saved
 DEFAULT_THRESHOLDS = {"root_score": 0.3, "calc_probability": 0.5, "min_confidence": 0.5}
 
 
@@ -61,7 +59,7 @@ def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: b
         names = list(network(example))
     axes = {name: {2: "x", 3: "y", 4: "z"} for name in ["image", *names]} if dynamic else None
     buffer = io.BytesIO()
-    with _plain_masks():
+    with onnx_graph.plain_masks():
         torch.onnx.export(
             _Named(network, names),
             (example,),
@@ -72,7 +70,7 @@ def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: b
             output_names=names,
             dynamic_axes=axes,
         )
-    return _store_half(buffer.getvalue())
+    return onnx_graph.store_half(buffer.getvalue())
 
 
 def round_to_half(network: torch.nn.Module) -> torch.nn.Module:
@@ -121,37 +119,24 @@ def assemble(
     thresholds: dict[str, float] | None = None,
     calibration: dict[str, dict[str, list[float]]] | None = None,
     views: list[list[float]] | None = None,
+    how_read: str | None = None,
     results: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write a sealed bundle folder; returns what was compared.
+    """Write a sealed bundle folder, whole or not at all; returns what was compared, and the bundle's digest.
 
     Args:
-        out: folder; must not exist or be an older bundle.
+        out: folder; must not exist or be an older bundle, which is then replaced.
         coarse, student: ``weights.safetensors`` of two runs of ``fedkdtavi train``.
+        how_read: one of :data:`fedkdtavi_core.readout.READOUTS`, for all landmark heads; None: as the student's weights
+            say of themselves, ``heatmap`` when they say nothing.
         results: measured numbers for the card, as ``evaluate`` summarises them.
     """
     if out.exists() and any(out.iterdir()) and not (out / layout.METADATA).exists():
         raise UsageError(f"{out}: is not empty and no bundle; choose another --out.")
-    for folder in ("configs", "models", "docs"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {}
-    described: dict[str, Any] = {}
+    loaded = {"coarse": _load(coarse, "coarse"), "student": _load(student, "student")}
     crop = 64
-    runs: dict[str, Any] = {}
-    for role, path in (("coarse", coarse), ("student", student)):
-        network, task, trained = networks.load(path)
-        if (task == "coarse") != (role == "coarse"):
-            raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
-        round_to_half(network)
-        dynamic = role == "coarse"
-        onnx = to_onnx(network, shape=(crop,) * 3, dynamic=dynamic)
-        shapes = [(64, 64, 64), (80, 48, 96)] if dynamic else [(crop,) * 3]
-        report[role] = {"difference": compare(network, onnx, shapes), "bytes": len(onnx)}
-        (out / layout.MODELS[role]).write_bytes(onnx)
-        networks.save(network.half(), task, out / f"models/{role}.safetensors", trained)
-        described[role] = {"task": task, "arguments": network.arguments, "weights": f"models/{role}.safetensors"}
-        runs[role] = {key: trained[key] for key in ("digest", "config", "steps", "cases") if key in trained}
+    read_as = _how_read(student, loaded["student"][2].get("readout"), how_read)
     meta = metadata.new(
         name,
         version,
@@ -159,16 +144,69 @@ def assemble(
         calibration=calibration or {},
         crop_size=crop,
         views=views,
+        readouts=dict.fromkeys(networks.LANDMARK_HEADS, read_as),
     )
-    _write_json(out / layout.METADATA, meta)
-    _write_json(out / "configs/network.json", described)
-    _write_json(
-        out / layout.PROVENANCE,
-        {"code_version": __version__, "networks": runs, "export": report, **(provenance or {})},
-    )
-    (out / layout.CARD).write_text(card.text(meta, runs, report, results or {}), encoding="utf-8")
-    bundle = seal(out)
+    with _whole(out) as folder:
+        for inner in ("configs", "models", "docs"):
+            (folder / inner).mkdir(parents=True)
+        report: dict[str, Any] = {}
+        described: dict[str, Any] = {}
+        runs: dict[str, Any] = {}
+        for role, (network, task, trained) in loaded.items():
+            round_to_half(network)
+            dynamic = role == "coarse"
+            onnx = to_onnx(network, shape=(crop,) * 3, dynamic=dynamic)
+            shapes = [(64, 64, 64), (80, 48, 96)] if dynamic else [(crop,) * 3]
+            report[role] = {"difference": compare(network, onnx, shapes), "bytes": len(onnx)}
+            (folder / layout.MODELS[role]).write_bytes(onnx)
+            networks.save(network.half(), task, folder / f"models/{role}.safetensors", trained)
+            described[role] = {"task": task, "arguments": network.arguments, "weights": f"models/{role}.safetensors"}
+            runs[role] = {key: trained[key] for key in ("digest", "config", "steps", "cases") if key in trained}
+        _write_json(folder / layout.METADATA, meta)
+        _write_json(folder / "configs/network.json", described)
+        _write_json(
+            folder / layout.PROVENANCE,
+            {"code_version": __version__, "networks": runs, "export": report, **(provenance or {})},
+        )
+        (folder / layout.CARD).write_text(card.text(meta, runs, report, results or {}), encoding="utf-8")
+        bundle = seal(folder)
     return {**report, "digest": bundle.digest}
+
+
+def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
+    """Network, task and what its training tells; UsageError when it cannot be ``role``."""
+    try:
+        network, task, trained = networks.load(path)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{error}.") from error
+    if (task == "coarse") != (role == "coarse"):
+        raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
+    return network, task, trained
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder to write in, which then takes the place of ``out``; nothing is left of one that was not finished."""
+    part, old = (out.with_name(f".{out.name}.{word}") for word in ("part", "old"))
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
+        part.rename(out)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror or error}); choose another --out.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _how_read(student: Path, said: str | None, asked: str | None) -> str:
+    if said is not None and asked not in (None, said):
+        raise UsageError(f"{student} was trained to be read as {said}, not as {asked}; leave --readout out.")
+    return said or asked or readout.HEATMAP
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -182,6 +220,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--calibration", type=Path, help="JSON written by calibrate")
     parser.add_argument("--results", type=Path, help="summary JSON written by evaluate, for the card")
     parser.add_argument("--threshold", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "--readout", choices=readout.READOUTS, help="how landmarks are read (default: as the student's weights say)"
+    )
     options = parser.parse_args(arguments)
     try:
         thresholds = {key: float(value) for key, value in (word.split("=") for word in options.threshold)}
@@ -194,82 +235,12 @@ def main(arguments: list[str] | None = None) -> int:
         name=options.name,
         version=options.version,
         thresholds=thresholds,
+        how_read=options.readout,
         calibration=json.loads(options.calibration.read_text()) if options.calibration else None,
         results=json.loads(options.results.read_text()) if options.results else None,
     )
     print(json.dumps(report, indent=2))
     return 0
-
-
-@contextmanager
-def _plain_masks() -> Iterator[None]:
-    """Let the transformer's attention masks enter the graph as constants, not as the thousands of nodes that make them.
-
-    MONAI computes them from the input's shape at every run; what a trace records of that takes longer to load than the
-    network takes to run.
-    """
-    from monai.networks.nets import swin_unetr
-
-    original = swin_unetr.compute_mask
-
-    def masks(dims: list[int], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device) -> torch.Tensor:
-        region = np.zeros(dims, np.float32)
-        for n, index in enumerate(product(range(3), repeat=len(dims))):
-            region[tuple(_span(part, w, s) for part, w, s in zip(index, window, shift, strict=True))] = n
-        blocks = region.reshape([m for d, w in zip(dims, window, strict=True) for m in (d // w, w)])
-        order = [*range(0, 2 * len(dims), 2), *range(1, 2 * len(dims), 2)]
-        ids = blocks.transpose(order).reshape(-1, int(np.prod(window)))
-        values = np.where(ids[:, None, :] == ids[:, :, None], 0.0, -100.0).astype(np.float32)
-        return torch.from_numpy(values).to(device)
-
-    swin_unetr.compute_mask = masks
-    try:
-        yield
-    finally:
-        swin_unetr.compute_mask = original
-
-
-def _span(part: int, window: int, shift: int) -> slice:
-    """The ``part``-th of the three regions of a shifted window's axis (Liu et al., ICCV 2021, figure 4)."""
-    return (slice(-window), slice(-window, -shift), slice(-shift, None))[part]
-
-
-def _store_half(content: bytes) -> bytes:
-    """Store an ONNX model's large tensors small, without changing a value.
-
-    Weights that fp16 holds exactly become fp16 with a Cast back to float32. Constants that repeat a few blocks along
-    their longest axis (attention masks: 512 windows, 8 kinds) become those blocks and a Gather.
-    """
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load_from_string(content)
-    graph = model.graph
-    added, kept, rest = [], [], []
-    for tensor in graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        half = values.astype(np.float16) if values.dtype == np.float32 and values.size >= _SMALLEST else None
-        if half is None or not np.array_equal(half.astype(np.float32), values):
-            kept.append(tensor)
-            continue
-        stored = f"{tensor.name}_half"
-        kept.append(numpy_helper.from_array(half, stored))
-        added.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=onnx.TensorProto.FLOAT))
-    for node in graph.node:
-        values = numpy_helper.to_array(node.attribute[0].t) if node.op_type == "Constant" else np.zeros(0)
-        if values.size < _LARGE_CONSTANT:
-            rest.append(node)
-            continue
-        axis = int(np.argmax(values.shape))
-        blocks, index = np.unique(values, axis=axis, return_inverse=True)
-        name = node.output[0]
-        kept += [numpy_helper.from_array(blocks, f"{name}_blocks"), numpy_helper.from_array(index, f"{name}_index")]
-        added.append(onnx.helper.make_node("Gather", [f"{name}_blocks", f"{name}_index"], [name], axis=axis))
-    del graph.initializer[:], graph.node[:]
-    graph.initializer.extend(kept)
-    graph.node.extend([*added, *rest])
-    onnx.checker.check_model(model)
-    return model.SerializeToString(deterministic=True)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

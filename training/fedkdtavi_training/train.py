@@ -24,6 +24,7 @@ from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from . import cache, data, losses, networks
 from .config import TrainConfig
+from .seed_recipe import readout
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -204,6 +205,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
         "cases": len(learning),
         "digest": digest(network.state_dict()),
         "config": config.digest(),
+        **readout.told(config.loss.recipe),
     }
     from . import validation
 

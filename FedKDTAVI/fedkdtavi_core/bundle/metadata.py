@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from .. import intensity, schema
+from .. import intensity, readout, schema
 from ..errors import BundleError
 
-BUNDLE_VERSION = 1
-KNOWN_BUNDLE_VERSIONS = (1,)
+# 2: a head may say how it is read. A bundle whose heads do not need it stays a 1, which older programs can follow.
+BUNDLE_VERSION, WITH_READOUTS = 1, 2
+KNOWN_BUNDLE_VERSIONS = (BUNDLE_VERSION, WITH_READOUTS)
 KNOWN_SCHEMA_VERSIONS = (schema.SCHEMA_VERSION,)
 TRAINED_ON = "synthetic phantoms; not for clinical use"
 INTENDED_USE = "Research on TAVI planning from contrast-enhanced cardiac CT. Not for clinical use."
@@ -20,6 +21,7 @@ INTENDED_USE = "Research on TAVI planning from contrast-enhanced cardiac CT. Not
 # What each output head may give, in the order of its channels.
 HEADS: dict[str, tuple[str, ...]] = {**schema.HEADS, "heart": schema.HEART_CLASSES}
 STUDENT_HEADS = tuple(schema.HEADS)
+_LANDMARK_HEADS = tuple(head for head, ids in schema.HEADS.items() if schema.by_id(ids[0]).kind == "landmark")
 COARSE_OUTPUTS = ("heart", "root")
 INPUT = "image"
 
@@ -39,6 +41,7 @@ def new(
     thresholds: Mapping[str, float],
     calibration: Mapping[str, Mapping[str, list[float]]],
     heads: Mapping[str, tuple[str, ...]] | None = None,
+    readouts: Mapping[str, str] | None = None,
     coarse_spacing_mm: float = 4.0,
     crop_size: int = 64,
     crop_spacing_mm: float = 1.25,
@@ -55,6 +58,7 @@ def new(
         thresholds: see :data:`THRESHOLDS`.
         calibration: head -> {"raw": rising confidences, "p_within_5mm": P(error < 5 mm) at each}.
         heads: head -> ids of its channels; all heads of the schema when None.
+        readouts: landmark head -> how it is read, one of :data:`~..readout.READOUTS`; ``heatmap`` when not given.
         coarse_spacing_mm, crop_size, crop_spacing_mm, recenter_passes: how the networks are fed.
         views: (V, 3) offsets in RAS mm of further crops that are averaged; none by default.
         further: other JSON-able entries.
@@ -65,15 +69,19 @@ def new(
     heads = dict(HEADS) if heads is None else dict(heads)
     low, high = intensity.CLIP_HU
     shape = [1, 1, crop_size, crop_size, crop_size]
+    told = {head: how for head, how in (readouts or {}).items() if how != readout.HEATMAP}
     metadata: dict[str, Any] = {
-        "bundle_version": BUNDLE_VERSION,
+        "bundle_version": WITH_READOUTS if told else BUNDLE_VERSION,
         "schema_version": schema.SCHEMA_VERSION,
         "name": name,
         "version": version,
         "task": "Landmarks and calcification of the aortic root",
         "intended_use": intended_use,
         "trained_on": trained_on,
-        "heads": {head: {"outputs": list(outputs)} for head, outputs in heads.items()},
+        "heads": {
+            head: {"outputs": list(ids), **({"readout": told[head]} if head in told else {})}
+            for head, ids in heads.items()
+        },
         "preprocessing": {
             "coarse_spacing_mm": coarse_spacing_mm,
             "crop_size": crop_size,
@@ -89,14 +97,21 @@ def new(
         "network_data_format": {
             "inputs": {INPUT: {"type": "image", "format": "hounsfield", "num_channels": 1, "spatial_shape": shape[2:]}},
             "outputs": {
-                head: {"type": "segmentation" if head in ("calc", "heart") else "heatmap", "num_channels": len(ids)}
-                for head, ids in heads.items()
+                head: {"type": _output_type(head, told), "num_channels": len(ids)} for head, ids in heads.items()
             },
         },
         **further,
     }
+    if unknown := sorted(set(told) - set(heads)):
+        raise BundleError(f"metadata: a read-out is given for {unknown[0]!r}, which is none of its heads.")
     check(metadata, "metadata")
     return metadata
+
+
+def readouts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Landmark head -> how checked metadata says it is read."""
+    heads = metadata["heads"]
+    return {head: heads[head].get("readout", readout.HEATMAP) for head in _LANDMARK_HEADS if head in heads}
 
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
@@ -125,6 +140,7 @@ def check(metadata: Any, where: str) -> None:
         if not isinstance(metadata.get(key), dict):
             raise BundleError(f"{where}: {key} must be an object.")
     _check_heads(metadata["heads"], where)
+    _check_readouts(metadata, where)
     _check_preprocessing(metadata["preprocessing"], where)
     _check_thresholds(metadata["thresholds"], where)
     _check_calibration(metadata["calibration"], where)
@@ -146,6 +162,26 @@ def _check_heads(heads: dict[str, Any], where: str) -> None:
         raise BundleError(f"{where}: heads names none of {', '.join(STUDENT_HEADS)}.")
     if "heart" in heads and tuple(heads["heart"]["outputs"]) != schema.HEART_CLASSES:
         raise BundleError(f"{where}: heads.heart must be the classes {', '.join(schema.HEART_CLASSES)} in this order.")
+
+
+def _check_readouts(metadata: dict[str, Any], where: str) -> None:
+    for head, entry in metadata["heads"].items():
+        if "readout" not in entry:
+            continue
+        if head not in _LANDMARK_HEADS:
+            raise BundleError(
+                f"{where}: heads.{head}.readout: only {', '.join(_LANDMARK_HEADS)} are read as landmarks."
+            )
+        if entry["readout"] not in readout.READOUTS:
+            known = ", ".join(readout.READOUTS)
+            raise BundleError(f"{where}: heads.{head}.readout is {entry['readout']!r}, known are {known}.")
+        if metadata["bundle_version"] < WITH_READOUTS and entry["readout"] != readout.HEATMAP:
+            raise BundleError(f"{where}: heads.{head}.readout needs bundle_version {WITH_READOUTS}.")
+
+
+def _output_type(head: str, told: Mapping[str, str]) -> str:
+    classes = head in ("calc", "heart") or told.get(head) == readout.CENTROID
+    return "segmentation" if classes else "heatmap"
 
 
 def _check_preprocessing(entry: dict[str, Any], where: str) -> None:

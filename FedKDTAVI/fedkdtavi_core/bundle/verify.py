@@ -124,6 +124,7 @@ def info(path: str | Path) -> dict[str, Any]:
         "path": str(bundle.path),
         "digest": bundle.digest,
         "heads": {head: entry["outputs"] for head, entry in bundle.metadata["heads"].items()},
+        "readouts": metadata.readouts(bundle.metadata),
         "calibrated_heads": sorted(bundle.metadata["calibration"]),
         "networks": {
             model: {

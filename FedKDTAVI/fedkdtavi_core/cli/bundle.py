@@ -72,7 +72,8 @@ def _info(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     for key in ("path", "name", "version", "digest", "schema_version", "intended_use", "trained_on"):
         console.say(f"{key.replace('_', ' ')}: {content[key]}")
     for head, outputs in content["heads"].items():
-        console.say(f"head {head}: {', '.join(outputs) if isinstance(outputs, list) else outputs}")
+        read = content["readouts"].get(head)
+        console.say(f"head {head}: {', '.join(outputs)}{f' (read as {read})' if read else ''}")
     size = sum(file["bytes"] for file in content["files"].values())
     console.say(f"files: {len(content['files'])}, {size / 1e6:.1f} MB")
     return content

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import train
+from ..seed_recipe import readout
 from .checkpoint import Checkpoint
 from .config import Stage
 
@@ -34,6 +35,7 @@ def of_stage(stage: Stage, result: Checkpoint, **parents: Any) -> dict[str, Any]
         "sites": seen,
         "left_out": [f"round {row['round']}: {row['site']}: {row['reason']}" for row in left_out],
         "frozen": result.frozen,
+        **readout.told(stage.training.loss.recipe),
         **parents,
     }
 

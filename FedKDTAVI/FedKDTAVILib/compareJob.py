@@ -115,6 +115,13 @@ def comparisonText(summary: Mapping[str, Any], old: str, new: str) -> str:
         if count:
             text = _("Warning: {count} labels were confirmed as the {name} bundle had them: that favours it.")
             lines.append(text.format(count=count, name=name))
+    for name, count in summary["learned_from"].items():
+        if count and summary["only_learned_cases"]:
+            text = _("Warning: the {name} bundle has learned from {count} of these cases: that favours it.")
+            lines.append(text.format(count=count, name=name))
+        elif count:
+            text = _("Left out: {count} cases that the {name} bundle has learned from.")
+            lines.append(text.format(count=count, name=name))
     lines += [_("Skipped {case}: {why}").format(case=case, why=why) for case, why in summary["skipped"].items()]
     for name, cases in summary["refused"].items():
         text = _("{name} gave nothing for {case}: {why}")

@@ -87,9 +87,13 @@ def test_what_is_missing_and_skipped_is_said() -> None:
         "site": "s", "synthetic": False, "cases": 3, "landmarks": {"hinge_rcc": row}, "all_landmarks": row,
         "calcification": {**row, "n": 0}, "confirmed_as_predicted_by": {"old": 0, "new": 2}, "skipped": {"a": "broken"},
         "refused": {"old": {}, "new": {"b": "no root"}}, "verdict": "new is worse", "rule": f"{paired.WORST_MM:g} mm",
+        "learned_from": {"old": 0, "new": 4}, "only_learned_cases": False,
     }  # fmt: skip
     text = comparisonText(summary, "one 1", "two 2")
     assert "| RCC | 3 | 1.3 | \u2013 | 0/3 | new is worse |" in text
     assert "calcium |" not in text
     assert "2 labels were confirmed as the new bundle" in text
     assert "Skipped a: broken" in text and "new gave nothing for b: no root" in text
+    assert "Left out: 4 cases that the new bundle has learned from." in text
+    text = comparisonText(summary | {"only_learned_cases": True}, "one 1", "two 2")
+    assert "Warning: the new bundle has learned from 4 of these cases" in text

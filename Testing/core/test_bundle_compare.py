@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ import site_cases
 import tiny_bundle
 
 from fedkdtavi_core.annotation import Landmark, Status
-from fedkdtavi_core.bundle import compare, paired
+from fedkdtavi_core.bundle import compare, held_out, paired, seal
 from fedkdtavi_core.cli.main import main
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_core.labels.markups import write_landmarks
-from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, volume_digest, write_record
+from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, read_record, volume_digest, write_record
 from fedkdtavi_core.readers import read_volume
 from fedkdtavi_core.site.ctfile import write_ct
 
@@ -104,6 +105,45 @@ def test_the_command_writes_table_and_json(bundles, site, tmp_path, capsys):
     assert main(["bundle", "compare", str(few.path), str(whole.path), str(site)]) == 0
     printed = capsys.readouterr().out
     assert "On this site: too few cases" in printed and "that favours it" in printed
+
+
+def taught(site_id="clinic", share=0.0, **more):
+    return {"taught": {"held_out": share, "sites": {"north": {"id": site_id}}}, **more}
+
+
+def test_what_a_bundle_has_learned_from_is_told_by_the_ct_alone():
+    digests = [f"{n:064x}" for n in range(2000)]
+    out = {share: {d for d in digests if held_out.is_held_out(d, share)} for share in (0.0, 0.2, 0.5, 1.0)}
+    assert [len(found) for found in out.values()] == [0, pytest.approx(400, abs=60), pytest.approx(1000, abs=80), 2000]
+    assert out[0.2] < out[0.5]
+    assert held_out.has_learned_from(taught(), "clinic", digests[0])
+    assert not held_out.has_learned_from(taught("elsewhere"), "clinic", digests[0])
+    (kept,) = list(out[0.2])[:1]
+    assert not held_out.has_learned_from(taught(share=0.2), "clinic", kept)
+    assert held_out.has_learned_from(
+        taught(share=0.2, parent=taught()), "clinic", kept
+    )  # what its parent knows, it knows
+    for nonsense in ({"taught": 3}, {"taught": {"sites": [1]}}, {"taught": {"sites": {"a": 3}}, "parent": ["x"]}):
+        assert not held_out.has_learned_from(nonsense, "clinic", kept)
+
+
+def test_cases_that_a_bundle_has_learned_from_are_no_test_of_it(bundles, site, tmp_path, capsys):
+    whole, few = bundles
+    records = {case: read_record(site / "cases" / case / "labels.json").ct_sha256 for case in CASES}
+    share = next(n / 100 for n in range(101) if sum(held_out.is_held_out(d, n / 100) for d in records.values()) == 1)
+    (kept,) = (case for case, digest in records.items() if held_out.is_held_out(digest, share))
+
+    def lesson(name, share):
+        folder = shutil.copytree(few.path, tmp_path / name)
+        (folder / "provenance.json").write_text(json.dumps(taught(share=share)))
+        return seal(folder)
+
+    result = compare.compare(whole, lesson("most", share), site)
+    assert {pair.case for pair in result.pairs if not pair.learned_by} == {kept}
+    summary = compare.summarise(result)
+    assert (summary["cases"], summary["all_landmarks"]["n"], summary["learned_from"]) == (1, 7, {"old": 0, "new": 1})
+    assert main(["bundle", "compare", str(whole.path), str(lesson("all", 0.0).path), str(site)]) == 0
+    assert "warning: the new bundle has learned from 2 of these cases" in capsys.readouterr().out
 
 
 def test_what_is_refused(bundles, site, tmp_path, capsys):

@@ -1,7 +1,8 @@
 """Which of two bundles is better on a site's own cases: both run the product's way, against what a person has set.
 
 A landmark that a bundle does not give counts as missing and as :data:`~.paired.WORST_MM` in every mean; so do all
-landmarks of a CT in which it finds no root. Nothing is filtered.
+landmarks of a CT in which it finds no root. No failure is left out. Cases that one of the bundles has learned from are
+no test of it: they are listed, and count only where there are no others.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from ..annotation import Annotation, Status
 from ..errors import Cancelled, FedKDTAVIError, InputError, UsageError
 from ..progress import Progress
 from ..site.dataset import SiteCase, open_site
-from . import paired
+from . import held_out, paired
 from .verify import Bundle
 
 CALCIFICATION = "calcification"
-COLUMNS = ("case", "label", "status", "taken_from", "unit", "old", "new")
+COLUMNS = ("case", "label", "status", "taken_from", "learned_by", "unit", "old", "new")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Pair:
         status: confirmed or corrected.
         taken_from: ``old`` or ``new`` when the label was confirmed as this bundle had predicted it, else empty.
         old, new: error in mm (inf: missing), or Dice for the calcification (a refused assessment is empty).
+        learned_by: ``old``, ``new`` or ``both`` when these bundles have learned from the case, else empty.
     """
 
     case: str
@@ -44,6 +46,7 @@ class Pair:
     taken_from: str
     old: float
     new: float
+    learned_by: str = ""
 
     @property
     def unit(self) -> str:
@@ -113,6 +116,8 @@ def _pairs(
         found[name], reason = _annotated(volume, bundle, device, part)
         if reason:
             result.refused[name][case.id] = reason
+    learners = [name for name, b in bundles.items() if _has_learned(b, result.site, case)]
+    learned_by = "both" if len(learners) == 2 else "".join(learners)
     by_digest = {bundle.digest: name for name, bundle in bundles.items()}
     pairs = []
     for label_id in labels.truth:
@@ -125,8 +130,12 @@ def _pairs(
             values = {name: _error(annotation, label_id, truth) for name, annotation in found.items()}
         record = case.record.labels[label_id]
         taken = by_digest.get(record.bundle or "", "") if record.status is Status.CONFIRMED else ""
-        pairs.append(Pair(case.id, label_id, str(record.status), taken, values["old"], values["new"]))
+        pairs.append(Pair(case.id, label_id, str(record.status), taken, values["old"], values["new"], learned_by))
     return pairs
+
+
+def _has_learned(bundle: Bundle, site_id: str, case: SiteCase) -> bool:
+    return held_out.has_learned_from(bundle.provenance, site_id, case.record.ct_sha256)
 
 
 def _annotated(volume: Any, bundle: Bundle, device: str, progress: Progress) -> tuple[Annotation | None, str]:
@@ -158,17 +167,22 @@ def _dice(annotation: Annotation | None, truth: np.ndarray) -> float:
 
 def summarise(result: Comparison) -> dict[str, Any]:
     """Per label and in all: medians, missing, the paired difference with its interval, and what may be said of it."""
-    points = [pair for pair in result.pairs if pair.unit == "mm"]
-    calcium = [pair for pair in result.pairs if pair.unit == "Dice"]
+    unseen = [pair for pair in result.pairs if not pair.learned_by]
+    used = unseen or result.pairs
+    points = [pair for pair in used if pair.unit == "mm"]
+    calcium = [pair for pair in used if pair.unit == "Dice"]
+    learned = {n: {p.case for p in result.pairs if p.learned_by in (n, "both")} for n in ("old", "new")}
     rows = {label: _row([pair for pair in points if pair.label == label]) for label in schema.LANDMARK_IDS}
     return {
         "site": result.site,
         "synthetic": result.synthetic,
-        "cases": len({pair.case for pair in result.pairs}),
+        "cases": len({pair.case for pair in used}),
+        "learned_from": {name: len(cases) for name, cases in learned.items()},
+        "only_learned_cases": bool(result.pairs) and not unseen,
         "landmarks": {label: row for label, row in rows.items() if row["n"]},
         "all_landmarks": _row(points),
         "calcification": _row(calcium, dice=True),
-        "confirmed_as_predicted_by": {n: sum(p.taken_from == n for p in result.pairs) for n in ("old", "new")},
+        "confirmed_as_predicted_by": {n: sum(p.taken_from == n for p in used) for n in ("old", "new")},
         "skipped": result.skipped,
         "refused": result.refused,
         "verdict": _row(points)["sentence"] if points else _row(calcium, dice=True)["sentence"],

@@ -130,6 +130,11 @@ def _say_comparison(console: Console, summary: dict[str, Any]) -> None:
             console.say(
                 f"  warning: {number} labels were confirmed as the {name} bundle predicted them: that favours it"
             )
+    for name, number in summary["learned_from"].items():
+        if number and summary["only_learned_cases"]:
+            console.say(f"  warning: the {name} bundle has learned from {number} of these cases: that favours it")
+        elif number:
+            console.say(f"  left out: {number} cases that the {name} bundle has learned from")
     for case, reason in summary["skipped"].items():
         console.say(f"  skipped {case}: {reason}")
     for name, cases in summary["refused"].items():

@@ -107,6 +107,18 @@ def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights
     assert verify(tmp_path / "b").name == "x 2" and len(list(tmp_path.iterdir())) == 2
 
 
+def test_the_same_weights_are_the_same_bytes(tmp_path):
+    network, told = networks.build("teacher", {"channels": [4, 8]}), {"digest": "ä", "steps": 3}
+    made = set()
+    for n in range(8):
+        networks.save(network, "teacher", tmp_path / f"{n}.safetensors", told)
+        made.add((tmp_path / f"{n}.safetensors").read_bytes())
+    assert len(made) == 1
+    again, task, read = networks.load(tmp_path / "0.safetensors")
+    assert (task, read) == ("teacher", told)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in network.state_dict().items())
+
+
 def test_missing_landmarks_have_no_confidence_and_a_head_with_few_gets_no_table(tmp_path):
     hps, ms = (networks.schema.HEADS[head] for head in ("hps", "ms"))
     given = {f"{i}_raw": 0.9 for i in hps} | {f"{i}_mm": 1.0 for i in hps}

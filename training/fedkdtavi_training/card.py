@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fedkdtavi_core import readout
@@ -18,12 +19,18 @@ of the membranous septum, and the region of aortic valve calcification. Every su
 
 ## Trained on
 
-{trained_on}. No patient's CT was used. Images that real scanners make differ from phantoms in ways nobody has listed;
+{trained_on}. {whose}Images that real scanners make differ from phantoms in ways nobody has listed;
 errors measured on phantoms are no estimate of errors on patients.
 """
 
 
-def text(metadata: dict[str, Any], runs: dict[str, Any], report: dict[str, Any], results: dict[str, Any]) -> str:
+def text(
+    metadata: dict[str, Any],
+    runs: dict[str, Any],
+    report: dict[str, Any],
+    results: dict[str, Any],
+    further: Sequence[str] = (),
+) -> str:
     """Markdown of the card.
 
     Args:
@@ -31,8 +38,11 @@ def text(metadata: dict[str, Any], runs: dict[str, Any], report: dict[str, Any],
         runs: network -> what its training run tells of itself.
         report: network -> ``difference`` between torch and ONNX Runtime, ``bytes``.
         results: summary of ``fedkdtavi evaluate``: group -> measure -> number; may be empty.
+        further: sentences on this bundle's limits.
     """
-    lines = [_HEAD.format(**{key: metadata[key] for key in ("name", "version", "intended_use", "trained_on")})]
+    told = {key: metadata[key] for key in ("name", "version", "intended_use", "trained_on")}
+    whose = "No patient's CT was used. " if metadata["trained_on"] == metadata_of.TRAINED_ON else ""
+    lines = [_HEAD.format(**told, whose=whose)]
     if any(how == readout.CENTROID for how in metadata_of.readouts(metadata).values()):
         lines.append("Landmarks are segmented as spheres and read as centroids of the largest component.\n")
     lines.append("| network | steps | phantoms | weights' digest | ONNX bytes | largest difference to torch |")
@@ -61,6 +71,7 @@ def text(metadata: dict[str, Any], runs: dict[str, Any], report: dict[str, Any],
         "",
         "- Not a medical device; not for clinical use.",
         "- Confidence is calibrated on held-out phantoms: it is P(error < 5 mm) there, not on patients.",
+        *(f"- {sentence}" for sentence in further),
         "- Prostheses, pacemaker leads, strong motion, CT without contrast and slices over 3 mm make errors likelier.",
         "",
     ]

@@ -67,6 +67,21 @@ def _experiment(name: str, about: str, arguments: list[str] | None) -> int:
     return 0
 
 
+def next_round(arguments: list[str] | None = None) -> int:
+    """From a bundle's own weights and newly reviewed labels to the next bundle, or what is left of it."""
+    parser = argparse.ArgumentParser(
+        prog="fedkdtavi next-round",
+        description="Train a bundle's student on what reviewers have confirmed since, and make a new bundle that names "
+        "its parent. Then `fedkdtavi bundle compare OLD NEW SITE` tells a site which is better.",
+    )
+    parser.add_argument("config", type=Path, help="JSON configuration; every key is known or refused")
+    options = parser.parse_args(arguments)
+    from .next_round import run, settings
+
+    print(json.dumps(run.run(settings.read(options.config)), indent=2))
+    return 0
+
+
 def phantom(arguments: list[str] | None = None) -> int:
     """Make virtual hospitals, or with --cache crop|chest the phantoms that ``fedkdtavi train`` reads."""
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -6,7 +6,7 @@ import argparse
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fedkdtavi_core import __version__, readout
-from fedkdtavi_core.bundle import layout, metadata, seal
+from fedkdtavi_core.bundle import Bundle, layout, metadata, seal
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from . import card, networks, onnx_graph
@@ -24,6 +24,8 @@ OPSET = 17
 # Largest difference between torch and ONNX Runtime on the same (fp16) weights, of the largest logit; sums in another
 # order give about 1e-5 of it.
 TOLERANCE = 1e-3
+_FED = ("coarse_spacing_mm", "crop_size", "crop_spacing_mm", "recenter_passes", "views")
+_COARSE_WEIGHTS = "models/coarse.safetensors"
 DEFAULT_THRESHOLDS = {"root_score": 0.3, "calc_probability": 0.5, "min_confidence": 0.5}
 
 
@@ -111,39 +113,47 @@ def compare(network: torch.nn.Module, onnx: bytes, shapes: list[tuple[int, int, 
 
 def assemble(
     out: Path,
-    coarse: Path,
+    coarse: Path | Bundle,
     student: Path,
     *,
     name: str,
     version: str,
     thresholds: dict[str, float] | None = None,
     calibration: dict[str, dict[str, list[float]]] | None = None,
-    views: list[list[float]] | None = None,
     how_read: str | None = None,
+    trained_on: str = metadata.TRAINED_ON,
     results: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
+    limits: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write a sealed bundle folder, whole or not at all; returns what was compared, and the bundle's digest.
 
     Args:
         out: folder; must not exist or be an older bundle, which is then replaced.
-        coarse, student: ``weights.safetensors`` of two runs of ``fedkdtavi train``.
+        coarse, student: ``weights.safetensors`` of two runs of ``fedkdtavi train``; for the coarse network also a
+            bundle, whose own is then taken as it is, with its thresholds and the way in which networks are fed.
         how_read: one of :data:`fedkdtavi_core.readout.READOUTS`, for all landmark heads; None: as the student's weights
             say of themselves, ``heatmap`` when they say nothing.
         results: measured numbers for the card, as ``evaluate`` summarises them.
+        limits: sentences for the card.
     """
     if out.exists() and any(out.iterdir()) and not (out / layout.METADATA).exists():
         raise UsageError(f"{out}: is not empty and no bundle; choose another --out.")
-    loaded = {"coarse": _load(coarse, "coarse"), "student": _load(student, "student")}
-    crop = 64
+    fed, decided = {"crop_size": 64}, DEFAULT_THRESHOLDS
+    loaded = {"coarse": _load(coarse, "coarse")} if isinstance(coarse, Path) else {}
+    loaded["student"] = _load(student, "student")
+    if not isinstance(coarse, Path):
+        given = coarse.metadata["preprocessing"]
+        fed, decided = {key: given[key] for key in _FED if key in given}, coarse.metadata["thresholds"]
+    crop = fed["crop_size"]
     read_as = _how_read(student, loaded["student"][2].get("readout"), how_read)
     meta = metadata.new(
         name,
         version,
-        thresholds=DEFAULT_THRESHOLDS | (thresholds or {}),
+        thresholds=decided | (thresholds or {}),
         calibration=calibration or {},
-        crop_size=crop,
-        views=views,
+        trained_on=trained_on,
+        **fed,
         readouts=dict.fromkeys(networks.LANDMARK_HEADS, read_as),
     )
     with _whole(out) as folder:
@@ -152,6 +162,8 @@ def assemble(
         report: dict[str, Any] = {}
         described: dict[str, Any] = {}
         runs: dict[str, Any] = {}
+        if not isinstance(coarse, Path):
+            _copy_coarse(coarse, folder, report, described, runs)
         for role, (network, task, trained) in loaded.items():
             round_to_half(network)
             dynamic = role == "coarse"
@@ -168,7 +180,7 @@ def assemble(
             folder / layout.PROVENANCE,
             {"code_version": __version__, "networks": runs, "export": report, **(provenance or {})},
         )
-        (folder / layout.CARD).write_text(card.text(meta, runs, report, results or {}), encoding="utf-8")
+        (folder / layout.CARD).write_text(card.text(meta, runs, report, results or {}, limits), encoding="utf-8")
         bundle = seal(folder)
     return {**report, "digest": bundle.digest}
 
@@ -182,6 +194,20 @@ def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     if (task == "coarse") != (role == "coarse"):
         raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
     return network, task, trained
+
+
+def _copy_coarse(
+    bundle: Bundle, folder: Path, report: dict[str, Any], described: dict[str, Any], runs: dict[str, Any]
+) -> None:
+    """The coarse network of another bundle, its weights if they are there, and what that bundle tells of it."""
+    for name in (layout.MODELS["coarse"], _COARSE_WEIGHTS):
+        if name in bundle.files:
+            (folder / name).write_bytes(bundle.read(name))
+    if "configs/network.json" in bundle.files:
+        described |= {"coarse": json.loads(bundle.read("configs/network.json")).get("coarse", {})}
+    known = {key: bundle.provenance.get(key, {}).get("coarse") for key in ("export", "networks")}
+    if all(isinstance(entry, dict) for entry in known.values()):
+        report["coarse"], runs["coarse"] = known["export"], known["networks"]
 
 
 @contextmanager

@@ -157,11 +157,10 @@ def build(task: str, arguments: dict[str, Any] | None = None, *, seed: int = 0) 
 
 def save(network: nn.Module, task: str, path: Path, metadata: dict[str, Any] | None = None) -> None:
     """Write weights as safetensors; task, network arguments and ``metadata`` go into the header as JSON."""
-    from safetensors.torch import save_file
+    from .tensor_file import to_bytes
 
     header = {"task": task, "arguments": json.dumps(network.arguments), "metadata": json.dumps(metadata or {})}
-    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(tensors, str(path), metadata=header)
+    path.write_bytes(to_bytes(network.state_dict(), header))
 
 
 def load(path: Path) -> tuple[nn.Module, str, dict[str, Any]]:

@@ -112,17 +112,31 @@ class SiteDataset:
         centre: where each case is cropped.
         size: voxels along a crop's side; larger than the network's crop, so that training can shift and turn it.
         spacing: mm.
+        keep: which cases are read at all; those that are held out are not.
 
     Raises:
         UsageError: the folder is no site.
         InputError: its ``site.json`` is broken.
     """
 
-    def __init__(self, folder: Path, centre: Centre, *, size: int = 96, spacing: float = 1.25) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        centre: Centre,
+        *,
+        size: int = 96,
+        spacing: float = 1.25,
+        keep: Callable[[SiteCase], bool] = lambda case: True,
+    ) -> None:
         self.site: Site = open_site(Path(folder))
         self.centre, self.size, self.spacing = centre, size, spacing
         self.skipped: dict[str, str] = dict(self.site.unreadable)
-        self._usable = self._without_twins()
+        self._usable = [case for case in self._without_twins() if keep(case)]
+
+    @property
+    def cases(self) -> tuple[SiteCase, ...]:
+        """The cases, as they were when the dataset was opened."""
+        return tuple(self._usable)
 
     def __len__(self) -> int:
         """Number of cases whose labels can be read and whose CT no other case has; some may still be skipped."""

@@ -17,6 +17,7 @@ _KNOWN = {
     "train": ("train the networks from a config file", "train"),
     "distill": ("teachers, pseudo-labels and student over many sites", "train"),
     "finetune": ("train the heads of given weights, the backbone frozen", "train"),
+    "next-round": ("from a bundle and newly reviewed labels to the next bundle", "train"),
     "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
     "report": ("one page of figures and tables from evaluations", ""),
     "calibrate": ("make the confidence table of a bundle from an evaluation", "train"),

@@ -1,0 +1,162 @@
+"""From a bundle and its reviewers' labels to the next one: small networks, real folders, the commands a site types."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+
+import site_cases
+import tiny_bundle
+
+from fedkdtavi_core.annotation import Landmark, Status
+from fedkdtavi_core.bundle import held_out, seal, verify
+from fedkdtavi_core.cli import main as cli
+from fedkdtavi_core.errors import UsageError
+from fedkdtavi_core.labels.markups import write_landmarks
+from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, read_record, volume_digest, write_record
+from fedkdtavi_core.readers import read_volume
+from fedkdtavi_core.site.ctfile import write_ct
+from fedkdtavi_core.site.dataset import SiteInfo, write_site
+from fedkdtavi_training import commands, export, networks, train
+from fedkdtavi_training.next_round import run, settings
+
+pytestmark = pytest.mark.torch
+TINY = {"rounds": 1, "local_steps": 2, "warmup": 0, "lr": 0.01}
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    """A coarse network that sees the spheres, and a student that has learned nothing but can be trained on."""
+    train.prepare_torch()
+    folder = tmp_path_factory.mktemp("parent") / "bundle"
+    tiny_bundle.write_bundle(folder)
+    network = export.round_to_half(networks.build("teacher", {"channels": [4, 8]}, seed=1).eval())
+    (folder / "models/student.onnx").write_bytes(export.to_onnx(network, shape=(64,) * 3, dynamic=False))
+    networks.save(network.half(), "teacher", folder / "models/student.safetensors")
+    return seal(folder)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, parent):
+    """Three cases reviewed (one on the parent's predictions), one that nobody has looked at."""
+    folder = tmp_path_factory.mktemp("north")
+    write_site(folder, SiteInfo("clinic", synthetic=True))
+    for n, name in enumerate("abcd"):
+        write_case(folder / "cases" / name, n, Status.PREDICTED if name == "d" else Status.CORRECTED, parent.digest)
+    return folder
+
+
+def write_case(case, n, status, digest):
+    case.mkdir(parents=True)
+    write_ct(case / "ct.nii.gz", tiny_bundle.blob_volume(shape=(100, 104, 96 + n), noise_hu=12.0))
+    points = {i: Landmark(i, place, None, None, status) for i, place in tiny_bundle.POINTS.items()}
+    write_landmarks(case / "landmarks.mrk.json", points)
+    records = {i: LabelRecord(status, bundle=digest if n == 0 else None) for i in points}
+    write_record(case / "labels.json", CaseRecord(volume_digest(read_volume(case / "ct.nii.gz")), records))
+
+
+def digests(site):
+    return {case.name: read_record(case / "labels.json").ct_sha256 for case in sorted((site / "cases").iterdir())}
+
+
+def config(parent, site, base, **changes):
+    entries = {
+        "bundle": str(parent.path),
+        "sites": [{"name": "north", "folder": str(site)}],
+        "out": str(base / "work"),
+        "new_bundle": str(base / "new"),
+        "version": "2",
+        "student": TINY,
+        "pseudo": {"min_certainty": 0.0, "min_plausibility": 0.0},
+        "held_out": 0.0,
+    }
+    base.mkdir(exist_ok=True)
+    path = base / "next.json"
+    path.write_text(json.dumps(entries | changes))
+    return path
+
+
+def test_from_reviewed_labels_to_a_bundle_that_is_compared_with_its_parent(parent, site, tmp_path, capsys):
+    found = digests(site)
+    # Exactly one of the three reviewed cases is held out.
+    share = next(n / 100 for n in range(101) if sum(held_out.is_held_out(found[case], n / 100) for case in "abc") == 1)
+    (kept,) = (case for case in "abc" if held_out.is_held_out(found[case], share))
+    assert commands.next_round([str(config(parent, site, tmp_path, held_out=share))]) == 0
+    told = json.loads(capsys.readouterr().out)
+    made = verify(tmp_path / "new")
+    assert made.digest == told["digest"] != parent.digest and made.name == "tiny 2"
+
+    link = made.provenance
+    assert link["parent"] == {"digest": parent.digest, "name": "tiny", "version": "1"}
+    lesson = link["taught"]["sites"]["north"]
+    assert (lesson["id"], lesson["held_out"] >= 1) == ("clinic", True)
+    assert lesson["labels"] == dict.fromkeys(tiny_bundle.POINTS, 2)
+    assert lesson["of_parent"] == (0 if kept == "a" else 7)
+    assert "case" not in json.dumps(link["taught"]).replace('"cases"', "")  # numbers of cases, never their names
+
+    start, _, _ = networks.load(parent.path / "models/student.safetensors")
+    assert link["student"]["first_weights"] == train.digest(start.state_dict())
+    assert link["student"]["digest"] != link["student"]["first_weights"]
+    assert link["student"]["pseudo_labels"]["sites"]["north"]  # the case nobody has looked at
+    assert made.read("models/coarse.onnx") == parent.read("models/coarse.onnx")
+    for key in ("preprocessing", "thresholds", "calibration", "heads", "trained_on"):
+        assert made.metadata[key] == parent.metadata[key]
+    assert "confidences is the parent bundle's" in made.read("docs/README.md").decode()
+
+    assert cli.main(["bundle", "compare", str(parent.path), str(tmp_path / "new"), str(site), "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert (compared["cases"], compared["learned_from"]) == (1, {"old": 0, "new": 2})
+    assert compared["verdict"].startswith("too few cases (1")
+
+
+def test_the_same_again_gives_the_same_bundle_and_a_third_generation_remembers(parent, site, tmp_path):
+    first = run.run(settings.read(config(parent, site, tmp_path)), say=lambda text: None)
+    (tmp_path / "work" / "federated" / "student.safetensors").unlink()
+    assert run.run(settings.read(config(parent, site, tmp_path)), say=lambda text: None) == first
+    child = verify(tmp_path / "new")
+    with pytest.raises(UsageError, match="taught all of these labels already"):
+        run.run(settings.read(config(child, site, tmp_path / "again")), say=lambda text: None)
+    assert not (tmp_path / "again" / "new").exists()
+    lineage = run.lineage(child)
+    assert lineage["digest"] == child.digest and lineage["parent"]["digest"] == parent.digest
+    one = next(iter(digests(site).values()))
+    assert held_out.has_learned_from({"taught": {}, "parent": lineage}, "clinic", one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"held_out": 0.999999999}, "no confirmed|not held out"),
+        ({"student": TINY | {"network": {}}}, "student.network is the bundle's own"),
+        ({"student": TINY | {"tempo": 1}}, "tempo"),
+        (
+            {"student": TINY | {"loss": {"recipe": "spheres"}}},
+            "loss.recipe is 'spheres', but the bundle needs 'heatmaps'",
+        ),
+        ({"speed": 1}, "speed"),
+        ({"pseudo": {"sets": 2}}, "one set"),
+        ({"calibration": "nowhere.json"}, "nowhere.json: is no calibration"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence_and_no_bundle(parent, site, tmp_path, changes, words):
+    with pytest.raises(UsageError, match=words):
+        run.run(settings.read(config(parent, site, tmp_path, **changes)), say=lambda text: None)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_cannot_be_a_parent_or_a_site_is_refused(parent, site, tmp_path):
+    def refused(words, **changes):
+        with pytest.raises(UsageError, match=words):
+            run.run(settings.read(config(parent, site, tmp_path, **changes)), say=lambda text: None)
+
+    refused("the parent itself", new_bundle=str(parent.path))
+    bare = tiny_bundle.write_bundle(tmp_path / "bare")
+    refused("cannot be trained on", bundle=str(bare.path))
+    refused("is no site dataset", sites=[{"name": "x", "folder": str(tmp_path / "bare")}])
+    empty = site_cases.make_site(tmp_path / "empty")
+    refused("No site has a confirmed or corrected label", sites=[{"name": "x", "folder": str(empty)}])

@@ -1,0 +1,136 @@
+"""From a bundle and its reviewers' labels to the next bundle: weights out, trained on, exported, parent named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fedkdtavi_core import bundle as bundles
+from fedkdtavi_core.bundle import Bundle, metadata
+from fedkdtavi_core.errors import UsageError
+
+from .. import export, networks
+from ..federated import experiment, files
+from ..federated.config import HEADS, Experiment
+from ..federated.pace import to_stderr
+from ..federated.plain import PlainDriver
+from . import lessons
+from .settings import NextRound, training
+
+STUDENT = "models/student.safetensors"
+_KEPT_CONFIDENCE = (
+    "The table of confidences is the parent bundle's: it was measured with other weights. Measure it anew with "
+    "`fedkdtavi evaluate` and `fedkdtavi calibrate`."
+)
+
+
+def run(
+    settings: NextRound,
+    *,
+    say: Callable[[str], None] = to_stderr,
+    driver: experiment.MakeDriver = PlainDriver,
+) -> dict[str, Any]:
+    """Train on and write the new bundle; returns its digest, its parent and what it was taught.
+
+    A run that was cut off goes on; one that is done gives the same bundle again.
+
+    Raises:
+        UsageError, InputError, BundleError, TrainingError, ExportError: one sentence; there is no new bundle then.
+    """
+    parent = bundles.resolve(settings.bundle)
+    calibration = _calibration(settings, parent)
+    doubt = [_KEPT_CONFIDENCE] if calibration is None and parent.metadata["calibration"] else []
+    start, model, network = _weights(parent, settings.out)
+    trained_as = training(settings, parent, model, network)
+    if settings.new_bundle.resolve() == parent.path.resolve():
+        raise UsageError(f"{settings.new_bundle}: is the parent itself; choose another new_bundle.")
+    found = lessons.gather(settings.sites, parent, settings.held_out, settings.out / "crops", say)
+    links = experiment.run(
+        Experiment(
+            sites=[{"name": one.name, "folder": one.crops} for one in found],
+            out=settings.out,
+            seed=settings.seed,
+            aggregation=settings.aggregation,
+            deadline_s=settings.deadline_s,
+            student=trained_as,
+            pseudo=settings.pseudo,
+            teacher_weights=dict.fromkeys(HEADS, start) if settings.pseudo else {},
+            init=start,
+        ),
+        say=say,
+        driver=driver,
+    )["federated"]
+    taught = {"held_out": settings.held_out, "sites": {one.name: one.told for one in found}}
+    synthetic = all(one.told["synthetic"] for one in found)
+    made = export.assemble(
+        settings.new_bundle,
+        parent,
+        settings.out / "federated" / f"{links['student']['stage']}.safetensors",
+        name=settings.name or parent.metadata["name"],
+        version=settings.version,
+        calibration=calibration or parent.metadata["calibration"],
+        trained_on=_trained_on(parent, synthetic, len(found)),
+        provenance={
+            "parent": lineage(parent),
+            "taught": taught,
+            "student": links["student"],
+            "chain": links["chain"],
+            "calibration": "the parent's" if doubt else "its own" if calibration else "none",
+        },
+        limits=doubt,
+    )
+    say(f"{settings.new_bundle}: digest {made['digest'][:16]}; adopt it only if `fedkdtavi bundle compare` says so")
+    return {
+        "bundle": str(settings.new_bundle),
+        "digest": made["digest"],
+        "parent": parent.digest,
+        "taught": taught,
+        "student": links["student"]["digest"],
+        "export": made["student"],
+        "compare": [
+            f"fedkdtavi bundle compare {parent.path} {settings.new_bundle} {site.folder}" for site in settings.sites
+        ],
+    }
+
+
+def lineage(parent: Bundle) -> dict[str, Any]:
+    """What a bundle says of the one it comes from, and that of its own: names, digests, lessons."""
+    told = {"digest": parent.digest, "name": parent.metadata["name"], "version": parent.metadata["version"]}
+    return told | {key: parent.provenance[key] for key in ("taught", "parent") if key in parent.provenance}
+
+
+def _weights(parent: Bundle, out: Path) -> tuple[Path, str, dict[str, Any]]:
+    """The student's weights as a file in ``out``, which network it is, and its description."""
+    if STUDENT not in parent.files:
+        raise UsageError(f"{parent.path}: holds no {STUDENT}, so it cannot be trained on; use a bundle that does.")
+    content = parent.read(STUDENT)
+    path = out / "parent" / f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    files.write_bytes(path, content)
+    try:
+        network, model, _ = networks.load(path)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    return path, model, network.arguments
+
+
+def _calibration(settings: NextRound, parent: Bundle) -> dict[str, Any] | None:
+    if settings.calibration is None:
+        return None
+    try:
+        found = json.loads(settings.calibration.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{settings.calibration}: is no calibration ({error}); give what calibrate wrote.") from error
+    metadata.check({**parent.metadata, "calibration": found}, str(settings.calibration))
+    return found
+
+
+def _trained_on(parent: Bundle, synthetic: bool, count: int) -> str:
+    if synthetic:
+        return parent.metadata["trained_on"]
+    before = parent.metadata["trained_on"].split(";")[0]
+    if "reviewed CTs" in before:
+        before = before.split(", then")[0]
+    return f"{before}, then reviewed CTs of {count} {'site' if count == 1 else 'sites'}; not for clinical use"

@@ -1,0 +1,88 @@
+"""One validated file for a next round. What the bundle decides (network, crop, read-out) cannot be said otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from fedkdtavi_core.bundle import Bundle, metadata
+from fedkdtavi_core.errors import UsageError
+
+from ..config import _Strict, refused
+from ..federated.config import Aggregation, Pseudo, SiteFolder, Training
+from ..seed_recipe.readout import OF_RECIPE
+
+_OF_THE_BUNDLE = ("model", "network", "crop")
+
+
+class NextRound(_Strict):
+    """One run of ``fedkdtavi next-round``."""
+
+    bundle: Path | None = Field(None, description="the parent, folder or zip; the one in use if not given")
+    sites: tuple[SiteFolder, ...] = Field(min_length=1, description="site datasets with reviewed labels")
+    out: Path = Field(description="crops, checkpoints, curves; a run that was cut off goes on from here")
+    new_bundle: Path = Field(description="folder of the new bundle, written when all is done")
+    version: str = Field(min_length=1, description="of the new bundle")
+    name: str | None = Field(None, description="of the new bundle; its parent's if not given")
+    seed: int = Field(0, ge=0)
+    held_out: float = Field(
+        0.2, ge=0, lt=1, description="share of each site's cases that is kept for `fedkdtavi bundle compare`"
+    )
+    aggregation: Aggregation = Aggregation()
+    deadline_s: float | None = Field(None, gt=0, description="a site that answers later is left out of the round")
+    student: dict[str, Any] = Field(
+        default_factory=lambda: {"rounds": 4, "local_epochs": 2, "lr": 3e-4, "warmup": 20},
+        description="how it is trained, as in `fedkdtavi distill`; network and crop are the bundle's",
+    )
+    pseudo: Pseudo | None = Field(
+        Pseudo(), description="the parent labels what nobody has; null: reviewed labels alone, and it may forget"
+    )
+    calibration: Path | None = Field(None, description="JSON written by calibrate; the parent's if not given")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> NextRound:
+        for key in _OF_THE_BUNDLE:
+            if key in self.student:
+                raise ValueError(f"student.{key} is the bundle's own: leave it out")
+        if self.pseudo is not None and self.pseudo.sets != 1:
+            raise ValueError("pseudo.sets: a next round has one set, the parent's")
+        return self
+
+
+def read(path: Path) -> NextRound:
+    """Read and validate a config; relative paths are relative to where we are.
+
+    Raises:
+        UsageError: with one sentence that names the file and the key.
+    """
+    try:
+        return NextRound.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
+    except ValidationError as error:
+        raise refused(path, error) from error
+
+
+def training(settings: NextRound, bundle: Bundle, model: str, network: dict[str, Any]) -> Training:
+    """How the student is trained: as the settings say, fed and read as the bundle is.
+
+    Raises:
+        UsageError: a key is unknown, or contradicts the bundle.
+    """
+    fed, ways = bundle.metadata["preprocessing"], set(metadata.readouts(bundle.metadata).values())
+    recipes = [recipe for recipe, how in OF_RECIPE.items() if ways == {how}]
+    if not recipes:
+        raise UsageError(f"{bundle.path}: its heads are read in different ways, which no recipe trains.")
+    loss = settings.student.get("loss", {})
+    own = {"spacing_mm": fed["crop_spacing_mm"], "recipe": recipes[0]}
+    for key, value in own.items():
+        if isinstance(loss, dict) and loss.get(key, value) != value:
+            raise UsageError(f"student.loss.{key} is {loss[key]!r}, but the bundle needs {value!r}; leave it out.")
+    entries = {**settings.student, "model": model, "network": network, "crop": fed["crop_size"]}
+    entries["loss"] = {**loss, **own} if isinstance(loss, dict) else loss
+    try:
+        return Training.model_validate(entries)
+    except ValidationError as error:
+        raise refused(Path("student"), error) from error

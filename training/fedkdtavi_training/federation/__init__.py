@@ -1,0 +1,4 @@
+"""The federation between hospitals: the project, enrolment, server and sites, and what people see of it.
+
+``nvflare`` is imported in :mod:`.flare` alone.
+"""

@@ -1,0 +1,109 @@
+"""One site's work in a process of its own: what crashes or hangs here does not end the site's connection.
+
+Lines of JSON: in on standard input (a task's file and where the answer goes), out on standard output (progress, then
+done or a code). Everything else, all words included, goes to standard error: the site's own log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
+
+from ..federated import files
+from ..federated.crops import crops_of
+from ..federated.site import Site
+from ..federated.worker import SiteWorker
+from ..train import TrainingError, prepare_torch
+from . import wire
+from .settings import SiteSettings
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Take tasks until standard input closes; the only argument is the site's settings as JSON."""
+    settings = SiteSettings.model_validate_json((sys.argv[1:] if arguments is None else arguments)[0])
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is log
+
+    def tell(entry: dict[str, Any]) -> None:
+        out.write(json.dumps(entry) + "\n")
+
+    prepare_torch()
+    import torch
+
+    torch.set_num_threads(settings.threads)
+    worker: SiteWorker | None = None
+    for line in lines(sys.stdin):
+        asked = json.loads(line)
+        try:
+            if worker is None:
+                worker = SiteWorker(_site(settings), lambda done, todo: tell({"done": done, "todo": todo}))
+            _answer(worker, Path(asked["task"]), Path(asked["answer"]))
+            tell({"answer": asked["answer"]})
+        except FedKDTAVIError as error:
+            _log(f"{type(error).__name__}: {error}")
+            tell({"code": code_of(error).value})
+    return 0
+
+
+def lines(source: IO[str]) -> Iterator[str]:
+    """The lines of ``source`` as they come."""
+    while line := source.readline():
+        yield line
+
+
+def code_of(error: FedKDTAVIError) -> wire.Code:
+    """What is told of an error; its sentence may name a case and stays here."""
+    if isinstance(error, wire.WireError):
+        return wire.Code.VERSION if "install the same" in str(error) else wire.Code.TASK
+    if isinstance(error.__cause__, OSError) and isinstance(error, TrainingError | UsageError):
+        return wire.Code.DISK
+    if isinstance(error, TrainingError):
+        return wire.Code.TRAINING
+    return wire.Code.DATA if isinstance(error, InputError) else wire.Code.NOTHING_TO_LEARN
+
+
+def _site(settings: SiteSettings) -> Site:
+    crops = [
+        crops_of(folder, settings.work / "crops" / str(number), settings.bundle, _log)
+        for number, folder in enumerate(settings.folders)
+    ]
+    return Site(settings.name, tuple(crops), settings.work)
+
+
+def _answer(worker: SiteWorker, task_file: Path, answer: Path) -> None:
+    arrays, header = read_message(task_file)
+    task = wire.task_from_wire(header, arrays)
+    began = time.monotonic()
+    update = worker.work(task)
+    _log(f"{task.kind} {task.stage.name} round {task.round_number + 1}: {time.monotonic() - began:.1f} s")
+    write_message(answer, *wire.update_to_wire(update))
+
+
+def write_message(path: Path, header: str, arrays: wire.Arrays) -> None:
+    """One message as a safetensors file. Raises TrainingError when the disk is full."""
+    import torch
+
+    files.write_tensors(path, {name: torch.from_numpy(value) for name, value in arrays.items()}, {"message": header})
+
+
+def read_message(path: Path) -> tuple[wire.Arrays, str]:
+    """Arrays and header of a file that :func:`write_message` wrote. Raises InputError when it is none."""
+    tensors, header = files.read_tensors(path)
+    return {name: value.numpy() for name, value in tensors.items()}, header["message"]
+
+
+def _log(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

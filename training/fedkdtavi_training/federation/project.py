@@ -1,0 +1,171 @@
+"""The project file: who takes part in a federation and with which labels, where its server is, what is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+
+import fedkdtavi_core
+from fedkdtavi_core import schema
+from fedkdtavi_core.errors import UsageError
+
+from ..config import _Strict, refused
+from ..federated.config import HEADS, TASK_HEADS, Aggregation, Experiment, Pseudo, Training
+
+# Names become certificates and folders; the engine's own limits are these or wider.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=60)]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
+TASKS = {0: "the student", 1: "hinge points and ostia", 2: "membranous septum", 3: "calcification"}
+
+
+class Server(_Strict):
+    """The one address that the sites connect to; nothing connects to a site."""
+
+    host: Host
+    port: int = Field(8002, ge=1, le=65535)
+
+
+class ProjectSite(_Strict):
+    """One hospital: its name in logs and weights' provenance, and the labels that it says it holds."""
+
+    name: Name
+    org: Name
+    labels: tuple[str, ...] = ()
+
+    @field_validator("labels")
+    @classmethod
+    def _known(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        for label in labels:
+            if label not in HEADS:
+                raise ValueError(f"there is no label {label!r}; the labels are {', '.join(HEADS)}")
+        return labels
+
+
+class Project(_Strict):
+    """One federation. ``jobs`` are run in their order; 0 last, as the student learns from the teachers of the others.
+
+    Attributes:
+        k: sites a head needs in a round, or it stays as it is; a job with fewer labelled sites is refused.
+        deadline_s: a site that has not answered a round by then is left out of it.
+        fedkdtavi, schema_version: what server and sites must have installed.
+    """
+
+    name: Name
+    server: Server
+    coordinator: Name = "coordinator"
+    org: Name = "coordination"
+    sites: tuple[ProjectSite, ...] = Field(min_length=1)
+    k: int = Field(3, ge=1)
+    deadline_s: float = Field(3600.0, gt=0)
+    jobs: tuple[Literal[0, 1, 2, 3], ...] = Field((1, 2, 3, 0), min_length=1)
+    seed: int = Field(0, ge=0)
+    aggregation: Aggregation = Aggregation()
+    teacher: Training | None = None
+    teachers: dict[str, Training] = Field(default_factory=dict)
+    student: Training | None = None
+    pseudo: Pseudo | None = None
+    fedkdtavi: str = fedkdtavi_core.__version__
+    schema_version: int = schema.SCHEMA_VERSION
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Project:
+        names = [site.name for site in self.sites]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sites have the name {name}; give each its own")
+        if self.server.host in names or self.coordinator in names:
+            raise ValueError("a site has the name of the server or of the coordinator; give it another")
+        if len(set(self.jobs)) != len(self.jobs) or (0 in self.jobs and self.jobs[-1] != 0):
+            raise ValueError("jobs must name each task once, with 0 (the student) last")
+        if self.aggregation.k not in (1, self.k):
+            raise ValueError(f"aggregation.k is {self.aggregation.k}, but k is {self.k}; give k alone")
+        for task in self.jobs:
+            holders = self.holders(task)
+            if len(holders) < self.k:
+                what = f"labels for it ({', '.join(TASK_HEADS[task])})" if task else "a part in it"
+                named = f": {', '.join(holders)}" if holders else ""
+                raise ValueError(
+                    f"task {task} ({TASKS[task]}) needs {self.k} sites, but {len(holders)} have {what}{named}; "
+                    "leave the task out, or find more sites"
+                )
+        return self
+
+    def holders(self, task: int) -> list[str]:
+        """The sites that teach a task: those with its labels; all, for the student."""
+        return [site.name for site in self.sites if task == 0 or TASK_HEADS[task][0] in site.labels]
+
+    def site(self, name: str) -> ProjectSite:
+        """The site of that name. Raises UsageError when it takes no part."""
+        for site in self.sites:
+            if site.name == name:
+                return site
+        known = ", ".join(site.name for site in self.sites)
+        raise UsageError(f"{name}: is no site of {self.name}; its sites are {known}.")
+
+    def experiment(self, task: int, out: Path, folders: dict[str, Path], teachers: dict[str, Path]) -> Experiment:
+        """The experiment of one job.
+
+        Args:
+            folders: site -> what it learns from, where that is known here; sites elsewhere take their own.
+            teachers: head -> weights of the teacher that an earlier job has trained.
+
+        Raises:
+            UsageError: the training of the task is not described in the project.
+        """
+        entries: dict[str, Any] = {
+            "task": task,
+            "sites": [{"name": site.name, "folder": folders.get(site.name, Path(site.name))} for site in self.sites],
+            "out": out,
+            "seed": self.seed,
+            "aggregation": self.aggregation.model_copy(update={"k": self.k}),
+            "deadline_s": self.deadline_s,
+            "teacher": self.teacher,
+            "teachers": self.teachers,
+            "student": self.student,
+        }
+        if task == 0:
+            entries |= {"pseudo": self.pseudo, "teacher_weights": teachers}
+        try:
+            return Experiment.model_validate(entries)
+        except ValidationError as error:
+            raise refused(Path(f"{self.name}, task {task}"), error) from error
+
+
+def read(path: Path, *, foreign: bool = False) -> Project:
+    """Read and check a project file.
+
+    Args:
+        foreign: let pass a file of another version of this program.
+
+    Raises:
+        UsageError: one sentence that names the file and what is wrong in it.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a project file.") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error
+    try:
+        project = Project.model_validate(entries)
+        for task in project.jobs:
+            project.experiment(task, Path(), {}, dict.fromkeys(HEADS, Path()))
+    except ValidationError as error:
+        raise refused(path, error) from error
+    if not foreign:
+        mismatch = differs(project, fedkdtavi_core.__version__, schema.SCHEMA_VERSION)
+        if mismatch:
+            raise UsageError(f"{path}: {mismatch}")
+    return project
+
+
+def differs(project: Project, version: str, schema_version: int) -> str | None:
+    """Why who has these versions cannot take part, naming both; None when they can."""
+    if version != project.fedkdtavi:
+        return f"the project runs fedkdtavi {project.fedkdtavi}, here is {version}; install that version."
+    if schema_version != project.schema_version:
+        return f"the project has label schema {project.schema_version}, here is {schema_version}; update fedkdtavi."
+    return None

@@ -1,0 +1,151 @@
+"""The coordinator's commands: found the federation, approve sites, run the server, run the jobs one after another."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from fedkdtavi_core.errors import EXIT_OK, UsageError
+
+from ..federated.config import HEADS
+from . import certificates, engine, enrol, kits, project
+
+Say = Callable[[str], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The server's commands."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    one = commands.add_parser("init", help="found a federation: its authority, the server's and the coordinator's keys")
+    one.add_argument("project", type=Path, help="project file")
+    one.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the server's folder")
+    one.set_defaults(run=lambda o, say: init(o.project, o.out, say))
+    two = commands.add_parser("approve", help="sign the request of a site")
+    two.add_argument("folder", type=Path)
+    two.add_argument("request", type=Path, help=f"NAME{enrol.REQUEST}, as the site has sent it")
+    two.add_argument("--days", type=int, default=enrol.CERTIFICATE_DAYS, help="(default: %(default)s)")
+    two.add_argument("--again", action="store_true", help="though the site has a certificate already")
+    two.set_defaults(run=lambda o, say: approve(o.folder, o.request, o.days, o.again, say))
+    three = commands.add_parser("start", help="wait for the sites, until stopped")
+    three.add_argument("folder", type=Path)
+    three.set_defaults(run=lambda o, say: start(o.folder, say))
+    four = commands.add_parser("run", help="run the project's jobs one after another; what is done is not done again")
+    four.add_argument("folder", type=Path)
+    four.add_argument("--task", type=int, choices=(0, 1, 2, 3), help="this job alone")
+    four.set_defaults(run=lambda o, say: run(o.folder, o.task, say))
+    five = commands.add_parser("stop", help="end the server")
+    five.add_argument("folder", type=Path)
+    five.set_defaults(run=lambda o, say: engine.stop("server", o.folder) or EXIT_OK)
+
+
+def init(file: Path, out: Path, say: Say) -> int:
+    """The server's folder: authority, server and coordinator, each with its key.
+
+    Raises:
+        UsageError: the project file is wrong; the folder cannot be written, or holds a federation already.
+    """
+    plan = project.read(file)
+    if (out / kits.AUTHORITY).exists():
+        raise UsageError(f"{out}: holds a federation already; give another folder.")
+    folder = kits.make_folder(out)
+    shutil.copyfile(file, folder / kits.PROJECT)
+    authority = enrol.found_authority(folder, plan)
+    server = {"name": plan.server.host, "type": "server", "org": plan.org}
+    coordinator = {"name": f"{plan.coordinator}@{plan.server.host}", "type": "admin", "org": plan.org, "role": "lead"}
+    for participant, kit in ((server, kits.KIT), (coordinator, kits.COORDINATOR)):
+        key = kits.make_folder(folder / kits.KEY / kit)
+        asked = enrol.request(folder, key, plan, participant)
+        approval = enrol.sign(folder, asked, key / f"{participant['name']}{enrol.APPROVAL}")
+        enrol.package(folder, key, approval, authority, folder / kit)
+    kits.local_of_server(folder, plan)
+    say(f"{plan.name}: founded in {folder}. Tell every site on the phone, not by mail:\nfingerprint {authority}")
+    return EXIT_OK
+
+
+def approve(folder: Path, request: Path, days: int, again: bool, say: Say) -> int:
+    """Sign a site's request. Raises as :func:`.enrol.approve`."""
+    approval = enrol.approve(folder, _plan(folder), request, again=again, days=days)
+    say(f"Send {approval} back to the site; it holds no secret.\nfingerprint {enrol.fingerprint(folder)}")
+    return EXIT_OK
+
+
+def start(folder: Path, say: Say) -> int:
+    """Run the server until it is stopped.
+
+    Raises:
+        UsageError: a certificate has ended; the port is in use; a folder cannot be written.
+    """
+    plan = _plan(folder)
+    for certificate in ("server.crt", "rootCA.pem"):
+        warning = certificates.check(certificates.of_file(folder / kits.KIT / "startup" / certificate))
+        if warning:
+            say(f"warning: {warning}")
+    for part in (kits.OUT, kits.JOBS, kits.KIT):
+        kits.make_folder(folder / part)
+    free(plan.server.port)
+    kits.local_of_server(folder, plan)
+    say(f"{plan.name}: serving on port {plan.server.port}, {len(plan.sites)} sites expected; Ctrl-C stops")
+    return engine.run("server", folder, {"org": plan.org}, say)
+
+
+def free(port: int) -> None:
+    """Raises UsageError when something else listens on the port, or we may not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port}: cannot be used ({error.strerror}); end what uses it, or give the project another port."
+            ) from error
+
+
+def run(folder: Path, only: int | None, say: Say) -> int:
+    """Submit the project's jobs one after another and wait for each; the student's job gets the teachers' weights.
+
+    Raises:
+        UsageError: the server does not run; a job was refused, or ended without a model.
+    """
+    plan = _plan(folder)
+    if only is not None and only not in plan.jobs:
+        raise UsageError(f"task {only} is no job of {plan.name}; its jobs are {', '.join(map(str, plan.jobs))}.")
+    for task in plan.jobs if only is None else (only,):
+        if task and model(folder, task) is not None:
+            say(f"task {task} ({project.TASKS[task]}): done before")
+            continue
+        _job(folder, plan, task, say)
+    return EXIT_OK
+
+
+def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
+    from .flare.job import write_job
+
+    teachers = {HEADS[n - 1]: found for n in (1, 2, 3) if (found := model(folder, n)) is not None}
+    out = (folder / kits.OUT / f"task-{task}").resolve()
+    experiment = plan.experiment(task, out, {}, teachers if task == 0 else {})
+    job = write_job(experiment.model_dump(mode="json"), plan.holders(task), folder / kits.JOBS / f"task-{task}")
+    kit = ["--startup-kit", str((folder / kits.COORDINATOR).resolve())]
+    number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
+    say(f"task {task} ({project.TASKS[task]}): submitted as {number}")
+    ended = enrol.flare(["job", "wait", number, *kit], folder)
+    if model(folder, task) is None:
+        raise UsageError(
+            f"task {task} ({project.TASKS[task]}): ended without a model ({ended.get('status', 'unknown')}); see "
+            f"`fedkdtavi federation status {folder}`, and run it again to go on from its checkpoint."
+        )
+    say(f"task {task} ({project.TASKS[task]}): done")
+
+
+def model(folder: Path, task: int) -> Path | None:
+    """The weights that a finished job has left."""
+    name = f"teacher-{HEADS[task - 1]}" if task else "student"
+    return next(iter(sorted((folder / kits.OUT / f"task-{task}").rglob(f"{name}.safetensors"))), None)
+
+
+def _plan(folder: Path) -> project.Project:
+    if not (folder / kits.AUTHORITY).is_dir():
+        raise UsageError(f"{folder}: is no server's folder; make one with `fedkdtavi federation server init`.")
+    return project.read(folder / kits.PROJECT)

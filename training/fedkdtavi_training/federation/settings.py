@@ -1,0 +1,71 @@
+"""What a site, or the server, has told its own engine: in ``local/fedkdtavi.json`` of its kit, never in a job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+
+from fedkdtavi_core import schema
+from fedkdtavi_core.errors import InputError, UsageError
+
+from ..config import _Strict
+
+FILE = "fedkdtavi.json"
+ELSEWHERE = "FEDKDTAVI_SETTINGS"
+"""Environment variable: a folder of <name>.json for the simulator, whose kits are made anew in each run."""
+
+Settings = TypeVar("Settings", bound="_Own")
+
+
+class _Own(_Strict):
+    name: str
+    schema_version: int
+
+
+class SiteSettings(_Own):
+    """A site's own.
+
+    Attributes:
+        folders: site datasets, or caches of crops.
+        work: what it keeps for itself: crops, optimiser's state, its log. Never sent.
+        threads: of its training.
+        deadline_s: longest time for one task, whatever the server asks; None: no limit.
+        bundle: whose coarse network crops its CTs; None: the released one.
+    """
+
+    folders: tuple[Path, ...] = Field(min_length=1)
+    work: Path
+    threads: int = Field(1, ge=1)
+    deadline_s: float | None = Field(None, gt=0)
+    bundle: Path | None = None
+
+
+class ServerSettings(_Own):
+    """The server's own: ``out`` is where checkpoints, results and the status for people lie."""
+
+    out: Path
+
+
+def read(kind: type[Settings], local: Path, name: str) -> Settings:
+    """The settings in ``local``, or in the folder that ``FEDKDTAVI_SETTINGS`` names.
+
+    Raises:
+        UsageError: there are none, they are of another site, or of another schema.
+        InputError: they cannot be read.
+    """
+    elsewhere = os.environ.get(ELSEWHERE)
+    path = Path(elsewhere) / f"{name}.json" if elsewhere else Path(local) / FILE
+    try:
+        found = kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); set this side up first.") from error
+    except ValidationError as error:
+        raise InputError(f"{path} is not what this version writes ({error.error_count()} errors); set up again.") from error
+    if found.name != name:
+        raise UsageError(f"{path} is that of {found.name}, not of {name}; join again.")
+    if found.schema_version != schema.SCHEMA_VERSION:
+        raise UsageError(f"{path} is for label schema {found.schema_version}, not {schema.SCHEMA_VERSION}; set up again.")
+    return found

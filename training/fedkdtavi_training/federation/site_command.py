@@ -1,0 +1,162 @@
+"""A hospital's three commands: ``request`` (its key is made, and stays), ``join`` (with the approval), ``start``."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from fedkdtavi_core.errors import EXIT_OK, InputError, UsageError
+
+from . import certificates, engine, enrol, kits, project
+
+Say = Callable[[str], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The site's commands."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    one = commands.add_parser("request", help="make this site's key, and the request to send to the coordinator")
+    one.add_argument("project", type=Path, help="the project file that the coordinator has sent")
+    one.add_argument("--name", required=True, help="this site's name in the project file")
+    one.add_argument("--dataset", type=Path, required=True, action="append", help="site dataset (several: repeat)")
+    one.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="this site's folder; the key stays in it"
+    )
+    one.add_argument("--threads", type=int, default=1, help="threads a training may use (default: 1)")
+    one.add_argument("--again", action="store_true", help="a new key, when the certificate nears its end")
+    one.set_defaults(run=lambda o, say: request(
+        o.project, o.name, o.dataset, o.out, threads=o.threads, again=o.again, say=say))  # fmt: skip
+    two = commands.add_parser("join", help="take in the coordinator's approval")
+    two.add_argument("folder", type=Path)
+    two.add_argument("approval", type=Path, help=f"NAME{enrol.APPROVAL}, as the coordinator has sent it")
+    two.add_argument("--fingerprint", required=True, help="of the authority, as the coordinator has told on the phone")
+    two.set_defaults(run=lambda o, say: join(o.folder, o.approval, o.fingerprint, say))
+    three = commands.add_parser("start", help="take part: one connection out, until stopped")
+    three.add_argument("folder", type=Path)
+    three.add_argument("--bundle", type=Path, help="whose coarse network crops the CTs (default: the released one)")
+    three.set_defaults(run=lambda o, say: start(o.folder, o.bundle, say))
+    four = commands.add_parser("stop", help="end it")
+    four.add_argument("folder", type=Path)
+    four.set_defaults(run=lambda o, say: engine.stop("site", o.folder) or EXIT_OK)
+
+
+def request(
+    file: Path, name: str, datasets: list[Path], out: Path, *, threads: int = 1, again: bool = False, say: Say
+) -> int:
+    """The site's folder, with its key, and the request that may leave it.
+
+    Raises:
+        UsageError: the project has no such site or is of another version; the folder cannot be written.
+        InputError: a dataset fails its check.
+    """
+    plan = project.read(file)
+    site = plan.site(name)
+    for dataset in datasets:
+        check(dataset, say)
+    folder = kits.make_folder(out)
+    key = kits.make_folder(folder / kits.KEY)
+    if (key / f"{name}{enrol.REQUEST}").exists() and not again:
+        raise UsageError(f"{folder}: has made a request already; send it, or make a new key with --again.")
+    shutil.copyfile(file, folder / kits.PROJECT)
+    made = enrol.request(folder, key, plan, {"name": name, "type": "client", "org": site.org}, again=again)
+    settings = {
+        "project": plan.name,
+        "name": name,
+        "org": site.org,
+        "server": f"{plan.server.host}:{plan.server.port}",
+        "datasets": [str(dataset.resolve()) for dataset in datasets],
+        "threads": threads,
+    }
+    kits.write(folder / kits.SITE, settings)
+    say(f"Send {made} to the coordinator. The key beside it stays here.")
+    return EXIT_OK
+
+
+def join(folder: Path, approval: Path, fingerprint: str, say: Say) -> int:
+    """The engine's workspace from the approval and this site's key.
+
+    Raises:
+        UsageError: no request was made here; the approval is of another authority, site or key.
+    """
+    settings, plan = _opened(folder)
+    if approval.name != f"{settings['name']}{enrol.APPROVAL}":
+        raise UsageError(f"{approval}: this site's approval is called {settings['name']}{enrol.APPROVAL}.")
+    enrol.package(folder, folder / kits.KEY, approval, fingerprint, folder / kits.KIT)
+    _write_local(folder, settings, plan)
+    certificate = certificates.of_file(_certificate(folder))
+    say(f"Joined {plan.name}; the certificate is good for {certificate.days_left()} days. Next: site start {folder}")
+    return EXIT_OK
+
+
+def start(folder: Path, bundle: Path | None, say: Say) -> int:
+    """Take part until stopped: the datasets are checked and cropped, then the engine runs.
+
+    Raises:
+        UsageError: not joined, another version, an ended certificate, the server's door; InputError: a dataset.
+    """
+    settings, plan = _opened(folder)
+    warning = certificates.check(certificates.of_file(_certificate(folder)))
+    if warning:
+        say(f"warning: {warning}")
+    datasets = [Path(dataset) for dataset in settings["datasets"]]
+    for dataset in datasets:
+        check(dataset, say)
+    kits.make_folder(folder / kits.WORK)
+    crops = [crop(dataset, folder / kits.WORK / f"crops-{n}", bundle, say) for n, dataset in enumerate(datasets, 1)]
+    _write_local(folder, settings, plan, crops)
+    say(f"{settings['name']}: connecting to {settings['server']}; Ctrl-C stops")
+    return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say)
+
+
+def check(dataset: Path, say: Say = lambda text: None) -> None:
+    """Is a dataset fit to be trained on? A cache of crops is taken as it is.
+
+    Raises:
+        UsageError: it is neither.
+        InputError: it fails its check.
+    """
+    from fedkdtavi_core.site.check import ERROR, check_site
+
+    if any(dataset.glob("case_*.npz")):
+        return
+    problems = check_site(dataset)
+    errors = [problem for problem in problems if problem.level == ERROR]
+    if errors:
+        more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
+        where = f"{errors[0].case}: " if errors[0].case else ""
+        raise InputError(
+            f"{dataset}: fails its check ({where}{errors[0].message.rstrip('.')}{more}); "
+            f"see `fedkdtavi site check {dataset}`."
+        )
+    if problems:
+        say(f"{dataset}: {len(problems)} warnings; see `fedkdtavi site check {dataset}`.")
+
+
+def crop(dataset: Path, out: Path, bundle: Path | None, say: Say) -> Path:
+    """The cache of crops that is learned from; made here, of what has changed, and never sent."""
+    if not (dataset / "site.json").is_file():
+        return dataset
+    from fedkdtavi_core.bundle import resolve
+
+    from ..sites import CoarseCentre, SiteDataset
+
+    found = SiteDataset(dataset, CoarseCentre(resolve(bundle)))
+    written = found.write_cache(out)
+    say(f"{dataset}: {len(written)} cases cropped, {len(found.skipped)} skipped")
+    return out
+
+
+def _opened(folder: Path) -> tuple[dict, project.Project]:
+    settings = kits.read(folder / kits.SITE, "make a request with `fedkdtavi federation site request`")
+    return settings, project.read(folder / kits.PROJECT)
+
+
+def _certificate(folder: Path) -> Path:
+    return folder / kits.KIT / "startup" / "client.crt"
+
+
+def _write_local(folder: Path, settings: dict, plan: project.Project, crops: list[Path] | None = None) -> None:
+    learned = crops if crops is not None else [Path(dataset) for dataset in settings["datasets"]]
+    kits.local_of_site(folder, plan, settings["name"], learned, settings["threads"])

@@ -1,0 +1,177 @@
+"""How a federation stands: gathered from what its server, or a site, has on its disk. Reading it starts nothing."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fedkdtavi_core.errors import InputError, UsageError
+
+from . import certificates, kits, progress
+from .certificates import WARN_DAYS, Certificate
+
+Status = dict[str, Any]
+
+
+def gather(folder: Path) -> Status:
+    """The status of the server, the site, or the results in ``folder``.
+
+    Raises:
+        UsageError: it is none of these.
+        InputError: a file of it is broken.
+    """
+    folder = Path(folder)
+    if (folder / kits.OUT / progress.STATUS).exists() or (folder / kits.AUTHORITY).is_dir():
+        return of_results(folder / kits.OUT)
+    if (folder / progress.STATUS).exists():
+        return of_results(folder)
+    if (folder / kits.SITE).exists():
+        return of_site(folder)
+    raise UsageError(f"{folder}: is no folder of a server, a site or a simulation; give one of these.")
+
+
+def of_results(out: Path) -> Status:
+    """What the rounds have written to ``out``; project and certificates are taken from the server's folder above."""
+    state, door, server = progress.read(out / progress.STATUS), progress.read_door(out / progress.DOOR), out.parent
+    project = _project(server / kits.PROJECT)
+    certified = {one.name: one for one in _certificates(server)}
+    names = [site["name"] for site in project["sites"]] if project else list(state["sites"])
+    sites = []
+    for name in [*names, *(one for one in state["sites"] if one not in names)]:
+        known = state["sites"].get(name, {})
+        seen = max(filter(None, (known.get("seen"), door["came"].get(name))), default=None)
+        row = {"name": name, "seen": seen, **{key: known.get(key) for key in ("stage", "round", "outcome", "reason")}}
+        sites.append(row | {"certificate_days": certified[name].days_left() if name in certified else None})
+    frozen = [
+        {"stage": stage, "round": entry["round"], "why": why}
+        for stage, found in state["stages"].items()
+        for entry in found["history"]
+        for why in entry["frozen"]
+    ]
+    return {
+        "kind": "server",
+        "project": project["name"] if project else None,
+        "server": "{host}:{port}".format(**project["server"]) if project else None,
+        "k": project["k"] if project else None,
+        "version": state["version"],
+        "updated": state["updated"],
+        "stages": [{"name": name, **found} for name, found in state["stages"].items()],
+        "sites": sites,
+        "frozen": frozen,
+        "refused": door["refused"],
+        "certificates": [_row(one) for one in certified.values()],
+        "warnings": [warning for one in certified.values() if (warning := one.warning())],
+    }
+
+
+def of_site(folder: Path) -> Status:
+    """What a site knows of itself: it is asked by the server, and sees nothing of the others."""
+    settings = _json(folder / kits.SITE)
+    certificate = folder / kits.KIT / "startup" / "client.crt"
+    found = [certificates.of_file(certificate)] if certificate.exists() else []
+    return {
+        "kind": "site",
+        "project": settings["project"],
+        "site": settings["name"],
+        "server": settings["server"],
+        "joined": bool(found),
+        "running": kits.running(folder),
+        "certificates": [_row(one) for one in found],
+        "warnings": [warning for one in found if (warning := one.warning())],
+    }
+
+
+def _row(one: Certificate) -> dict[str, Any]:
+    return {"name": one.name, "until": f"{one.until:%Y-%m-%d}", "days": one.days_left()}
+
+
+def _project(path: Path) -> Any:
+    return _json(path) if path.exists() else None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); enrol again.") from error
+
+
+def _certificates(server: Path) -> Iterator[Certificate]:
+    """The authority's, the server's, and those it has approved."""
+    for path in (server / kits.AUTHORITY / "rootCA.pem", server / kits.KIT / "startup" / "server.crt"):
+        if path.exists():
+            yield certificates.of_file(path)
+    for path in sorted((server / kits.APPROVED).glob("*.signed.zip")):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inside = archive.read(path.name.removesuffix(".signed.zip") + ".crt")
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: is no approval; approve the request again.") from error
+        yield certificates.read(inside, path)
+
+
+def text(status: Status) -> str:
+    """The status for a terminal."""
+    return "\n".join(_site_text(status) if status["kind"] == "site" else _server_text(status))
+
+
+def _site_text(status: Status) -> list[str]:
+    state = "running" if status["running"] else "not running"
+    lines = [f"{status['site']} in {status['project']}, server {status['server']}: {state}"]
+    lines += [] if status["joined"] else ["not joined yet: waiting for the coordinator's approval"]
+    lines += [f"certificate: {one['days']} days left, until {one['until']}" for one in status["certificates"]]
+    return lines + [f"warning: {warning}" for warning in status["warnings"]]
+
+
+def _server_text(status: Status) -> list[str]:
+    head = [status["project"] or "simulation", status["server"], status["k"] and f"k = {status['k']}"]
+    lines = [", ".join(part for part in head if part) + f", fedkdtavi {status['version']}"]
+    lines += [f"  {stage['name']:<20} {rounds(stage)}" for stage in status["stages"]] or ["  no round is done yet"]
+    lines += ["", f"  {'site':<16}{'last seen':<18}{'last round':<40}certificate"]
+    for site in status["sites"]:
+        days = "-" if site["certificate_days"] is None else f"{site['certificate_days']} days"
+        lines.append(f"  {site['name']:<16}{ago(site['seen']):<18}{last(site):<40}{days}")
+    lines += [f"  frozen: {one['stage']} round {one['round']}: {one['why']}" for one in latest(status["frozen"])]
+    lines += [f"  refused at the door {one['at']}: {one['site']}: {one['reason']}" for one in status["refused"][-5:]]
+    return lines + [f"  warning: {warning}" for warning in status["warnings"]]
+
+
+def rounds(stage: dict[str, Any]) -> str:
+    """Where a stage stands, in words."""
+    done = stage["history"][-1] if stage["history"] else None
+    of = f" of {stage['of']}" if stage["of"] else ""
+    if done is None:
+        return f"round 0{of}"
+    out = "".join(f"; left out: {site} ({why})" for site, why in done["left_out"].items())
+    return f"round {done['round']}{of}, {len(done['averaged'])} sites averaged{out}"
+
+
+def last(site: dict[str, Any]) -> str:
+    """A site's last round, in words."""
+    if not site["round"]:
+        return "-"
+    return f"{site['stage']} {site['round']}: {site['outcome']}" + (f" ({site['reason']})" if site["reason"] else "")
+
+
+def latest(frozen: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last frozen heads of every stage: those of its last such round."""
+    newest = {one["stage"]: one["round"] for one in frozen}
+    return [one for one in frozen if one["round"] == newest[one["stage"]]]
+
+
+def ago(moment: str | None, at: datetime | None = None) -> str:
+    """How long ago a time in UTC is, in words."""
+    if moment is None:
+        return "never"
+    seconds = ((at or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
+
+
+__all__ = ["WARN_DAYS", "Status", "ago", "gather", "last", "latest", "of_results", "of_site", "rounds", "text"]

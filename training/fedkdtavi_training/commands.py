@@ -131,6 +131,13 @@ def report(arguments: list[str] | None = None) -> int:
     return main(arguments)
 
 
+def arms(arguments: list[str] | None = None) -> int:
+    """Run comparison arms unit by unit, and write their paired table."""
+    from .arms.command import main
+
+    return main(arguments)
+
+
 def export(arguments: list[str] | None = None) -> int:
     """Make a sealed model bundle of two trained networks."""
     from .export import main

@@ -19,6 +19,7 @@ _KNOWN = {
     "finetune": ("train the heads of given weights, the backbone frozen", "train"),
     "next-round": ("from a bundle and newly reviewed labels to the next bundle", "train"),
     "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
+    "arms": ("run the comparison arms, and their paired table", "train"),
     "report": ("one page of figures and tables from evaluations", ""),
     "calibrate": ("make the confidence table of a bundle from an evaluation", "train"),
     "export": ("make a model bundle of trained networks", "train"),

@@ -78,6 +78,11 @@ def sites(arms: Sequence[Arm]) -> list[str]:
 
 def gains(first: Arm, second: Arm) -> dict[str, tuple[str, paired.Paired]]:
     """Measure -> (unit, paired difference) over the cases of both; positive: ``second`` is better."""
+    return {name: (unit, paired.paired(cases)) for name, (unit, cases) in differences(first, second).items()}
+
+
+def differences(first: Arm, second: Arm) -> dict[str, tuple[str, dict[str, list[float]]]]:
+    """Measure -> (unit, case -> differences), over the cases of both; positive: ``second`` is better."""
     ours, theirs = ({str(row["case"]): row for row in arm.rows} for arm in (first, second))
     shared = [case for case in ours if case in theirs]
     result = {}
@@ -91,10 +96,11 @@ def gains(first: Arm, second: Arm) -> dict[str, tuple[str, paired.Paired]]:
             found[case] = [
                 paired.counted(abs(a)) - paired.counted(abs(b)) for a, b in pairs if a is not None and b is not None
             ]
-        result[measure] = (unit, paired.paired(found))
+        result[measure] = (unit, found)
     dice = {case: (ours[case]["calc_dice"], theirs[case]["calc_dice"]) for case in shared}
-    found = {case: [b - a] for case, (a, b) in dice.items() if a is not None and b is not None}
-    result["Calcium"] = ("Dice", paired.paired(found))
+    result["Calcium"] = (
+        "Dice", {case: [b - a] for case, (a, b) in dice.items() if a is not None and b is not None}
+    )  # fmt: skip
     return result
 
 

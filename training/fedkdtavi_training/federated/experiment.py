@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import fedkdtavi_core
-from fedkdtavi_core.errors import FedKDTAVIError, UsageError
+from fedkdtavi_core.errors import FedKDTAVIError
 
 from .. import networks, train, validation
-from . import files, provenance
+from . import files, provenance, workflow
 from .config import Arm, Experiment
+from .crops import crops_of
 from .federation import Federation
 from .messages import Driver
 from .pace import Pace, to_stderr
@@ -77,7 +78,9 @@ def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> t
 
     check_distinct([open_site(site.folder) for site in experiment.sites if (site.folder / "site.json").is_file()])
     out = experiment.out
-    folders = {site.name: _crops(site.folder, out / "crops" / site.name, experiment, say) for site in experiment.sites}
+    folders = {
+        site.name: crops_of(site.folder, out / "crops" / site.name, experiment.bundle, say) for site in experiment.sites
+    }
     return tuple(Site(name, (folder,), out / "sites" / name) for name, folder in folders.items())
 
 
@@ -113,13 +116,35 @@ def _one(
         held = [inventory(site, experiment.test_ratio)[0] for site in hospitals]
         return max(sum(not heads or any(found[head] > 0 for head in heads) for found in held), 1)
 
+    summary = federate(
+        experiment, name, driver(sites, pace.report), folder, pace=pace, say=say, finetune=finetune, repeat=stands_for
+    )
+    summary["not_cropped"] = _left_out(hospitals)
+    if experiment.test_ratio:
+        summary["test"] = _test(experiment, folder, summary, hospitals)
+    files.write_bytes(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    return summary
+
+
+def federate(
+    experiment: Experiment,
+    name: str,
+    driver: Driver,
+    folder: Path,
+    *,
+    pace: Pace,
+    say: Callable[[str], None],
+    finetune: bool = False,
+    repeat: Callable[[tuple[str, ...]], int] = lambda heads: 1,
+    watch: workflow.Watch = lambda stage, number, rows, frozen: None,
+) -> dict[str, Any]:
+    """All stages of one federation, whatever brings its sites their tasks; its summary, also in ``folder``.
+
+    Raises:
+        UsageError, InputError, TrainingError: as :func:`run`.
+    """
     federation = Federation(
-        experiment,
-        driver(sites, pace.report),
-        folder,
-        pace=pace,
-        say=lambda text: say(f"{name}: {text}"),
-        repeat=stands_for,
+        experiment, driver, folder, pace=pace, say=lambda text: say(f"{name}: {text}"), repeat=repeat, watch=watch
     )
     links = federation.finetune() if finetune else federation.distill()
     summary: dict[str, Any] = {"arm": name, "task": experiment.task, "seed": experiment.seed, **links}
@@ -127,9 +152,6 @@ def _one(
     summary["version"] = fedkdtavi_core.__version__
     summary["data"] = "synthetic phantoms unless a site says otherwise; not for clinical use"
     summary["unreadable"] = {site: count for site, count in federation.skipped.items() if count}
-    summary["not_cropped"] = _left_out(hospitals)
-    if experiment.test_ratio:
-        summary["test"] = _test(experiment, folder, links, hospitals)
     files.write_bytes(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
@@ -155,28 +177,3 @@ def _left_out(hospitals: tuple[Site, ...]) -> dict[str, list[str]]:
     """Site datasets -> why cases of theirs were not cropped."""
     lists = {site.name: site.folders[0] / SKIPPED for site in hospitals}
     return {name: path.read_text(encoding="utf-8").splitlines() for name, path in lists.items() if path.exists()}
-
-
-def _crops(folder: Path, out: Path, experiment: Experiment, say: Callable[[str], None]) -> Path:
-    """The cache of one hospital: the folder itself, or the crops of a site dataset.
-
-    Raises:
-        UsageError: it is neither, or no bundle is given that finds the root.
-    """
-    if not (folder / "site.json").is_file():
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is no folder; give a site dataset or a cache of crops.")
-        return folder
-    from fedkdtavi_core import bundle
-
-    from ..sites import CoarseCentre, SiteDataset
-
-    found = bundle.resolve(experiment.bundle)
-    dataset = SiteDataset(folder, CoarseCentre(found))
-    dataset.write_cache(out, lambda done, todo: say(f"{folder.name}: {done}/{todo} cases cropped"))
-    (out / SKIPPED).unlink(missing_ok=True)
-    if dataset.skipped:
-        files.write_bytes(out / SKIPPED, "".join(f"{sentence}\n" for sentence in dataset.skipped.values()).encode())
-    for sentence in dataset.skipped.values():
-        say(sentence)
-    return out

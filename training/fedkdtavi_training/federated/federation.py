@@ -27,6 +27,7 @@ class Federation:
     Args:
         out: the server's folder.
         repeat: factor of the local steps: a pooled site works as many steps a round as the sites it stands for.
+        watch: told of every round.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Federation:
         pace: Pace,
         say: Callable[[str], None],
         repeat: Callable[[tuple[str, ...]], int] = lambda heads: 1,
+        watch: workflow.Watch = lambda stage, number, rows, frozen: None,
     ) -> None:
         self.experiment, self.driver, self.out = experiment, driver, out
-        self.pace, self.say, self.repeat = pace, say, repeat
+        self.pace, self.say, self.repeat, self.watch = pace, say, repeat, watch
         self.aggregation = experiment.aggregation
         if len(driver.sites) == 1:
             self.aggregation = self.aggregation.model_copy(update={"k": 1})
@@ -136,7 +138,9 @@ class Federation:
         folder = self.out / stage.name
         sites = tuple(self.driver.sites)
         self.pace.begin(f"{self.out.name} {stage.name}", stage.training.rounds, sites, workflow.rounds_done(folder))
-        result = workflow.run(stage, self.driver, start, folder, inputs=inputs or self.inputs, say=self.say)
+        result = workflow.run(
+            stage, self.driver, start, folder, inputs=inputs or self.inputs, say=self.say, watch=self.watch
+        )
         link = provenance.of_stage(stage, result, **parents)
         network.load_state_dict(result.weights)
         networks.save(network, stage.training.model, self.out / f"{stage.name}.safetensors", link)

@@ -25,6 +25,9 @@ from .messages import Driver, SiteFailedError, Task, Update, Weights
 
 CHECKPOINT = "checkpoint.safetensors"
 
+Watch = Callable[[Stage, int, list[dict[str, Any]], dict[str, str]], None]
+"""Called after each round with the stage, the round's number from 1, a row a site, and head -> why it stayed."""
+
 
 def run(
     stage: Stage,
@@ -34,6 +37,7 @@ def run(
     *,
     inputs: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    watch: Watch = lambda stage, number, rows, frozen: None,
 ) -> Checkpoint:
     """All rounds of ``stage``, or those that are left; ``weights`` of the result are the last, or their average.
 
@@ -42,6 +46,7 @@ def run(
         out: the server's folder: checkpoint, curves, and the updates of the round in hand.
         inputs: site -> digest of its data, where the caller knows it: a run does not go on with other data.
         say: takes the log's sentences.
+        watch: told of every round.
 
     Raises:
         UsageError: ``out`` holds another run; no site has labels.
@@ -59,7 +64,7 @@ def run(
     alone = ": one site's update alone may show in a head (a simulation)" if k == 1 and len(driver.sites) > 1 else ""
     say(f"{stage.name}: {len(driver.sites)} sites, k = {k}{alone}")
     while state.rounds < stage.training.rounds:
-        state = _round(stage, driver, state, out, say)
+        state = _round(stage, driver, state, out, say, watch)
         state.save(path)
         curves.write(out / "curves.csv", state.history)
         shutil.rmtree(_folder(out, state.rounds - 1), ignore_errors=True)
@@ -73,10 +78,14 @@ def rounds_done(out: Path) -> int:
     return int(files.read_header(path)["rounds"]) if path.exists() else 0
 
 
-def _round(stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Callable[[str], None]) -> Checkpoint:
+def _round(
+    stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Callable[[str], None], watch: Watch
+) -> Checkpoint:
     number = state.rounds
     task = Task("train", stage, number, floating(state.weights))
     updates, rows = _collect(driver, task, _folder(out, number), say)
+    if not updates:
+        watch(stage, number + 1, rows, {})
     if not updates:
         if all(row["outcome"] == "no labels" for row in rows):
             raise UsageError(
@@ -88,6 +97,7 @@ def _round(stage: Stage, driver: Driver, state: Checkpoint, out: Path, say: Call
     weights, frozen = aggregate(stage, state.weights, updates)
     for sentence in frozen.values():
         say(f"{stage.name} round {number + 1}: {sentence}")
+    watch(stage, number + 1, rows, frozen)
     return Checkpoint(
         state.identity,
         number + 1,

@@ -1,0 +1,102 @@
+"""The door: a site of another version is not let in. Both versions are named in the server's log and its status."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.fl_exception import NotAuthenticated
+
+from fedkdtavi_core.errors import FedKDTAVIError
+
+from ..progress import Door
+
+TOLD = "fedkdtavi_versions"
+"""What a site says of itself when it registers: a dict of ``version`` and ``schema_version``."""
+_ADMIN = "admin"  # nvflare's client type of the coordinator's console
+_SEEN_EVERY_S = 20.0
+
+
+class SiteDoor(FLComponent):
+    """Tells the server which versions are installed here; nothing else."""
+
+    def __init__(self, version: str, schema_version: int) -> None:
+        super().__init__()
+        self.version, self.schema_version = version, schema_version
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Just before the site registers."""
+        if event_type == EventType.BEFORE_CLIENT_REGISTER:
+            told = {"version": self.version, "schema_version": self.schema_version}
+            fl_ctx.set_prop(TOLD, told, private=False, sticky=False)
+
+
+class ServerDoor(FLComponent):
+    """Lets in the project's sites that have its versions, and notes who came and who was refused.
+
+    Args:
+        version, schema_version: what a site must have.
+        sites: the project's.
+        out: the server's folder for results; it gets ``door.json``.
+    """
+
+    def __init__(self, version: str, schema_version: int, sites: list[str], out: str) -> None:
+        super().__init__()
+        self.version, self.schema_version, self.sites, self.out = version, schema_version, sites, out
+        self._door = Door(Path(out))
+        self._noted: dict[str, float] = {}
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """When a site registers, and with each sign of life.
+
+        Raises:
+            NotAuthenticated: the site is not let in.
+        """
+        if event_type not in (EventType.CLIENT_REGISTER_RECEIVED, EventType.CLIENT_HEARTBEAT_PROCESSED):
+            return
+        peer = fl_ctx.get_peer_context()
+        if peer is None or fl_ctx.get_prop(FLContextKey.CLIENT_TYPE) == _ADMIN:
+            return
+        site = str(peer.get_identity_name())
+        if event_type == EventType.CLIENT_HEARTBEAT_PROCESSED:
+            self._seen(site)
+            return
+        reason = refusal(site, peer.get_prop(TOLD), self.version, self.schema_version, self.sites)
+        if reason is not None:
+            self._note(lambda: self._door.refused(site if site in self.sites else "unknown", reason))
+            raise NotAuthenticated(reason)
+        self._note(lambda: self._door.came(site))
+
+    def _seen(self, site: str) -> None:
+        if site in self.sites and time.monotonic() - self._noted.get(site, -_SEEN_EVERY_S) >= _SEEN_EVERY_S:
+            self._noted[site] = time.monotonic()
+            self._note(lambda: self._door.came(site))
+
+    def _note(self, write: Any) -> None:
+        """A disk that is full keeps nobody out, and lets nobody in."""
+        try:
+            write()
+        except FedKDTAVIError as error:
+            self.logger.error(str(error))
+
+
+def refusal(site: str, told: Any, version: str, schema_version: int, sites: list[str]) -> str | None:
+    """Why a site that says ``told`` of itself is not let in, or None."""
+    if site not in sites:
+        return "it is no site of the project"
+    if not isinstance(told, dict):
+        return f"{site} does not say which fedkdtavi it runs, the project runs {version}; install it there"
+    theirs = str(told.get("version"))[:40]
+    if theirs != version:
+        return f"{site} runs fedkdtavi {theirs}, the project runs {version}; install the same on both"
+    if told.get("schema_version") != schema_version:
+        return (
+            f"{site} has label schema {str(told.get('schema_version'))[:10]}, the project has {schema_version}; "
+            "install the same fedkdtavi on both"
+        )
+    return None

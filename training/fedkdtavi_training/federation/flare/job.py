@@ -1,0 +1,69 @@
+"""A job as FLARE takes it: two small JSON files and no code. The sites' part says no more than which executor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ...federated.config import Experiment
+from ...federated.files import write_bytes
+from . import message
+
+_HERE = "fedkdtavi_training.federation.flare"
+SITE_APP, SERVER_APP = "site", "server"
+
+
+def write_job(experiment: Experiment, folder: Path, *, finetune: bool = False, name: str | None = None) -> Path:
+    """Write the job of ``experiment`` to ``folder`` (replaced) and return it.
+
+    Of the experiment's sites only the names go into it: where their data lies is known to themselves alone.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    entries = experiment.model_dump(mode="json")
+    entries["sites"] = [{"name": site.name, "folder": "."} for site in experiment.sites]
+    entries |= {"out": experiment.out.name, "bundle": None, "arms": ["federated"]}
+    controller = {"experiment": entries, "finetune": finetune}
+    _write(
+        folder / "meta.json",
+        {
+            "name": name or experiment.out.name,
+            "resource_spec": {},
+            # A site that is not there at the start is left out by name, and asked again in the next job.
+            "min_clients": 1,
+            "deploy_map": {
+                SERVER_APP: ["server"],
+                SITE_APP: [site.name for site in experiment.sites],
+            },
+        },
+    )
+    _write(
+        folder / SERVER_APP / "config" / "config_fed_server.json",
+        {
+            "format_version": 2,
+            "workflows": [{"id": "rounds", "path": f"{_HERE}.controller.FedKDTAVIController", "args": controller}],
+            "components": [],
+            "task_data_filters": [],
+            "task_result_filters": [],
+        },
+    )
+    executor = {"path": f"{_HERE}.executor.FedKDTAVIExecutor", "args": {}}
+    _write(
+        folder / SITE_APP / "config" / "config_fed_client.json",
+        {
+            "format_version": 2,
+            "executors": [{"tasks": [message.TASK], "executor": executor}],
+            "components": [],
+            "task_data_filters": [],
+            "task_result_filters": [],
+        },
+    )
+    return folder
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

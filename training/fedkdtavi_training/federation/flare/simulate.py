@@ -1,0 +1,84 @@
+"""One experiment's federated arm here, in one process or through FLARE's simulator: the same weights either way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from fedkdtavi_core import schema
+
+from ...federated import experiment as experiments
+from ...federated.config import Experiment
+from ...federated.files import write_bytes
+from ...federated.pace import to_stderr
+from ...train import TrainingError
+from ..settings import ELSEWHERE
+from .controller import ARM
+from .job import write_job
+
+
+def simulate(
+    experiment: Experiment,
+    *,
+    engine: Literal["plain", "flare"] = "plain",
+    finetune: bool = False,
+    say: Callable[[str], None] = to_stderr,
+) -> dict[str, Any]:
+    """The summary of the federated arm; everything lies under ``experiment.out``.
+
+    Raises:
+        UsageError, InputError, TrainingError: as :func:`fedkdtavi_training.federated.experiment.run`; the simulator
+            ended without a result.
+    """
+    alone = experiment.model_copy(update={"arms": (ARM,)})
+    if engine == "plain":
+        return experiments.run(alone, finetune=finetune, say=say)[ARM]
+    hospitals = experiments.cropped(alone, say)
+    out = alone.out.resolve()
+    own = out / "settings"
+    versions = {"schema_version": schema.SCHEMA_VERSION}
+    for site in hospitals:
+        _write(own / f"{site.name}.json", {
+            "name": site.name, "folders": [str(one.resolve()) for one in site.folders],
+            "work": str(out / ARM / "sites" / site.name), **versions,
+        })  # fmt: skip
+    _write(own / "server.json", {"name": "server", "out": str(out.parent), **versions})
+    names = [site.name for site in hospitals]
+    job, workspace = write_job(alone, out / "job", finetune=finetune), out / "simulator"
+    shutil.rmtree(workspace, ignore_errors=True)
+    # The simulator obeys the same rule as a site: nothing runs but what is ours.
+    _write(workspace / "local" / "resources.json", {
+        "format_version": 2, "components": [],
+        "class_allow_list": ["fedkdtavi_training.federation.flare.controller",
+                             "fedkdtavi_training.federation.flare.executor"],
+        "class_list_enforcement_mode": "enforce",
+    })  # fmt: skip
+    result = out / ARM / experiments.SUMMARY
+    result.unlink(missing_ok=True)
+    say(f"FLARE's simulator: {len(names)} sites, log in {workspace}")
+    code = _simulator(job, workspace, names, own)
+    if not result.exists():
+        raise TrainingError(f"FLARE's simulator ended (code {code}) without a result; its log is {workspace}.log.")
+    return json.loads(result.read_text(encoding="utf-8"))
+
+
+def _simulator(job: Path, workspace: Path, names: list[str], own: Path) -> int:
+    # A process of its own: the simulator changes signal handlers, folders and logging of the one it runs in.
+    command = [
+        sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator", str(job),
+        "-w", str(workspace), "-c", ",".join(names), "-t", str(len(names)),
+    ]  # fmt: skip
+    with Path(f"{workspace}.log").open("wb") as log:
+        return subprocess.run(
+            command, env={**os.environ, ELSEWHERE: str(own)}, stdout=log, stderr=subprocess.STDOUT, check=False
+        ).returncode
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

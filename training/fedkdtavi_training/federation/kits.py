@@ -20,10 +20,11 @@ from fedkdtavi_core.errors import InputError, UsageError
 
 from . import progress
 from .project import Project
+from .settings import FILE, ServerSettings, SiteSettings
 
 PROJECT, SITE, AUTHORITY, KEY, KIT = "project.json", "federation.json", "authority", "key", "kit"
 COORDINATOR, REQUESTS, APPROVED, JOBS, OUT, WORK = "coordinator", "requests", "approved", "jobs", "out", "work"
-SETTINGS, PROCESS = "fedkdtavi.json", "process.json"
+PROCESS = "process.json"
 
 _PACKAGE = "fedkdtavi_training.federation.flare"
 SITE_CLASSES = (f"{_PACKAGE}.executor",)
@@ -35,7 +36,7 @@ _LEAD = {"submit_job": "any", "clone_job": "n:submitter", "manage_job": "n:submi
          "view": "any", **_NOTHING}  # fmt: skip
 
 
-def local_of_site(folder: Path, project: Project, name: str, dataset: list[Path], threads: int) -> None:
+def local_of_site(folder: Path, own: SiteSettings) -> None:
     """Write ``kit/local`` of a site: its own settings, and that only our executor may run.
 
     Raises:
@@ -58,15 +59,7 @@ def local_of_site(folder: Path, project: Project, name: str, dataset: list[Path]
     ]
     write(local / "resources.json", resources)
     write(local / "authorization.json", _policy({**_LEAD, "operate": "none"}))
-    settings = {
-        "name": name,
-        "folders": [str(one) for one in dataset],
-        "work": str((folder / WORK).resolve()),
-        "threads": threads,
-        "deadline_s": project.deadline_s,
-        "schema_version": schema.SCHEMA_VERSION,
-    }
-    write(local / SETTINGS, settings)
+    write(local / FILE, own.model_dump(mode="json"))
 
 
 def local_of_server(folder: Path, project: Project) -> None:
@@ -93,8 +86,8 @@ def local_of_server(folder: Path, project: Project) -> None:
     resources["components"] = [*components, {"id": "door", "path": f"{_PACKAGE}.door.ServerDoor", "args": door}]
     write(local / "resources.json", resources)
     write(local / "authorization.json", _policy({**_LEAD, "operate": "any"}))
-    settings = {"name": "server", "out": str(folder / OUT), "schema_version": schema.SCHEMA_VERSION}
-    write(local / SETTINGS, settings)
+    own = ServerSettings(name="server", out=folder / OUT, schema_version=schema.SCHEMA_VERSION)
+    write(local / FILE, own.model_dump(mode="json"))
 
 
 def _policy(lead: dict[str, str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..federated.config import HEADS, TASK_HEADS, Aggregation, Experiment, Pseud
 
 # Names become certificates and folders; the engine's own limits are these or wider.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=60)]
+Organisation = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
 TASKS = {0: "the student", 1: "hinge points and ostia", 2: "membranous septum", 3: "calcification"}
 
@@ -32,7 +33,7 @@ class ProjectSite(_Strict):
     """One hospital: its name in logs and weights' provenance, and the labels that it says it holds."""
 
     name: Name
-    org: Name
+    org: Organisation
     labels: tuple[str, ...] = ()
 
     @field_validator("labels")
@@ -56,7 +57,7 @@ class Project(_Strict):
     name: Name
     server: Server
     coordinator: Name = "coordinator"
-    org: Name = "coordination"
+    org: Organisation = "coordination"
     sites: tuple[ProjectSite, ...] = Field(min_length=1)
     k: int = Field(3, ge=1)
     deadline_s: float = Field(3600.0, gt=0)
@@ -117,7 +118,7 @@ class Project(_Strict):
         """
         entries: dict[str, Any] = {
             "task": task,
-            "sites": [{"name": site.name, "folder": folders.get(site.name, Path(site.name))} for site in self.sites],
+            "sites": [{"name": name, "folder": folders.get(name, Path(name))} for name in self.holders(task)],
             "out": out,
             "seed": self.seed,
             "aggregation": self.aggregation.model_copy(update={"k": self.k}),

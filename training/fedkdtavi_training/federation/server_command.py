@@ -50,19 +50,32 @@ def init(file: Path, out: Path, say: Say) -> int:
     plan = project.read(file)
     if (out / kits.AUTHORITY).exists():
         raise UsageError(f"{out}: holds a federation already; give another folder.")
-    folder = kits.make_folder(out)
+    part = kits.make_folder(out.with_name(f".{out.name}.part"))
+    try:
+        authority = _found(part, file, plan)
+        kits.make_folder(out).rmdir()
+        part.rename(out)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be made ({error.strerror}); give a new folder.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    kits.local_of_server(out, plan)
+    say(f"{plan.name}: founded in {out}. Tell every site on the phone, not by mail:\nfingerprint {authority}")
+    return EXIT_OK
+
+
+def _found(folder: Path, file: Path, plan: project.Project) -> str:
     shutil.copyfile(file, folder / kits.PROJECT)
     authority = enrol.found_authority(folder, plan)
     server = {"name": plan.server.host, "type": "server", "org": plan.org}
-    coordinator = {"name": f"{plan.coordinator}@{plan.server.host}", "type": "admin", "org": plan.org, "role": "lead"}
+    person = f"{plan.coordinator}@{plan.name}.federation"  # the engine wants the shape of an address
+    coordinator = {"name": person, "type": "admin", "org": plan.org, "role": "lead"}
     for participant, kit in ((server, kits.KIT), (coordinator, kits.COORDINATOR)):
         key = kits.make_folder(folder / kits.KEY / kit)
         asked = enrol.request(folder, key, plan, participant)
         approval = enrol.sign(folder, asked, key / f"{participant['name']}{enrol.APPROVAL}")
         enrol.package(folder, key, approval, authority, folder / kit)
-    kits.local_of_server(folder, plan)
-    say(f"{plan.name}: founded in {folder}. Tell every site on the phone, not by mail:\nfingerprint {authority}")
-    return EXIT_OK
+    return authority
 
 
 def approve(folder: Path, request: Path, days: int, again: bool, say: Say) -> int:
@@ -126,7 +139,7 @@ def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
     teachers = {HEADS[n - 1]: found for n in (1, 2, 3) if (found := model(folder, n)) is not None}
     out = (folder / kits.OUT / f"task-{task}").resolve()
     experiment = plan.experiment(task, out, {}, teachers if task == 0 else {})
-    job = write_job(experiment.model_dump(mode="json"), plan.holders(task), folder / kits.JOBS / f"task-{task}")
+    job = write_job(experiment, folder / kits.JOBS / f"task-{task}", name=f"{plan.name}-task-{task}")
     kit = ["--startup-kit", str((folder / kits.COORDINATOR).resolve())]
     number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
     say(f"task {task} ({project.TASKS[task]}): submitted as {number}")

@@ -1,4 +1,4 @@
-"""All rounds on one machine: the plain loop, or the engine's own simulator, with the same status as a real federation."""
+"""All rounds on one machine: the plain loop, or the engine's own simulator; with a status as of a real federation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(chosen: Experiment, engine: str = "plain") -> dict[str, Any]:
     if engine == "flare":
         from .flare.simulate import simulate
 
-        return simulate(chosen, engine=engine, workspace=chosen.out)
+        return {"federated": simulate(chosen, engine="flare")}
     summaries = experiment.run(chosen)
     note(chosen.out)
     return summaries

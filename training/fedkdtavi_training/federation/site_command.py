@@ -10,6 +10,7 @@ from pathlib import Path
 from fedkdtavi_core.errors import EXIT_OK, InputError, UsageError
 
 from . import certificates, engine, enrol, kits, project
+from .settings import SiteSettings
 
 Say = Callable[[str], None]
 
@@ -59,8 +60,8 @@ def request(
     key = kits.make_folder(folder / kits.KEY)
     if (key / f"{name}{enrol.REQUEST}").exists() and not again:
         raise UsageError(f"{folder}: has made a request already; send it, or make a new key with --again.")
-    shutil.copyfile(file, folder / kits.PROJECT)
     made = enrol.request(folder, key, plan, {"name": name, "type": "client", "org": site.org}, again=again)
+    shutil.copyfile(file, folder / kits.PROJECT)
     settings = {
         "project": plan.name,
         "name": name,
@@ -104,8 +105,11 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
     for dataset in datasets:
         check(dataset, say)
     kits.make_folder(folder / kits.WORK)
-    crops = [crop(dataset, folder / kits.WORK / f"crops-{n}", bundle, say) for n, dataset in enumerate(datasets, 1)]
-    _write_local(folder, settings, plan, crops)
+    own = _write_local(folder, settings, plan, bundle)
+    from ..federated.crops import crops_of  # torch, which enrolment does not need
+
+    for number, dataset in enumerate(own.folders):  # now, not in the first round's time
+        crops_of(dataset, own.work / "crops" / str(number), own.bundle, say)
     say(f"{settings['name']}: connecting to {settings['server']}; Ctrl-C stops")
     return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say)
 
@@ -134,20 +138,6 @@ def check(dataset: Path, say: Say = lambda text: None) -> None:
         say(f"{dataset}: {len(problems)} warnings; see `fedkdtavi site check {dataset}`.")
 
 
-def crop(dataset: Path, out: Path, bundle: Path | None, say: Say) -> Path:
-    """The cache of crops that is learned from; made here, of what has changed, and never sent."""
-    if not (dataset / "site.json").is_file():
-        return dataset
-    from fedkdtavi_core.bundle import resolve
-
-    from ..sites import CoarseCentre, SiteDataset
-
-    found = SiteDataset(dataset, CoarseCentre(resolve(bundle)))
-    written = found.write_cache(out)
-    say(f"{dataset}: {len(written)} cases cropped, {len(found.skipped)} skipped")
-    return out
-
-
 def _opened(folder: Path) -> tuple[dict, project.Project]:
     settings = kits.read(folder / kits.SITE, "make a request with `fedkdtavi federation site request`")
     return settings, project.read(folder / kits.PROJECT)
@@ -157,6 +147,15 @@ def _certificate(folder: Path) -> Path:
     return folder / kits.KIT / "startup" / "client.crt"
 
 
-def _write_local(folder: Path, settings: dict, plan: project.Project, crops: list[Path] | None = None) -> None:
-    learned = crops if crops is not None else [Path(dataset) for dataset in settings["datasets"]]
-    kits.local_of_site(folder, plan, settings["name"], learned, settings["threads"])
+def _write_local(folder: Path, settings: dict, plan: project.Project, bundle: Path | None = None) -> SiteSettings:
+    own = SiteSettings(
+        name=settings["name"],
+        schema_version=plan.schema_version,
+        folders=settings["datasets"],
+        work=(folder / kits.WORK).resolve(),
+        threads=settings["threads"],
+        deadline_s=plan.deadline_s,
+        bundle=bundle and bundle.resolve(),
+    )
+    kits.local_of_site(folder, own)
+    return own

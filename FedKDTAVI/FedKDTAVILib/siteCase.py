@@ -157,14 +157,7 @@ def _writeCt(path: Path, volume: Volume, before: Path | None) -> None:
             return
         except OSError:  # a drive without links
             pass
-    try:
-        write_ct(path, volume)
-    except ImportError as error:
-        raise UsageError(
-            _("The case was not saved: the Python package {name} is missing; install what is missing.").format(
-                name=error.name
-            )
-        ) from error
+    write_ct(path, volume)
 
 
 def _keepOthers(target: Path, folder: Path) -> None:

@@ -5,18 +5,17 @@ No name, no date, no description and no extension enter the header, and the same
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from ..niftifile import write_nifti
 from ..volume import Volume
 
 # Text fields of a NIfTI header, where converters leave names of patients, files and programs.
 _TEXTS = ("descrip", "db_name", "aux_file", "intent_name")
-_SQUARE = 1e-5  # cosines between axes up to this are rounding
 
 
 def stored(volume: Volume) -> Volume:
@@ -33,20 +32,6 @@ def write_ct(path: Path, volume: Volume) -> None:
     write_nifti(path, kept.array, kept.affine)
 
 
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write ``array`` (i, j, k) with ``affine`` to RAS mm as ``.nii.gz``, of the array's own type."""
-    import nibabel
-
-    image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, 1)
-    # A qform cannot hold a shear: readers that prefer it must not find a straightened CT.
-    image.set_qform(affine, 1 if _is_square(affine) else 0)
-    # CT noise hardly compresses: the fastest level. No name and no time in the header of the gzip, either.
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
-        image.to_stream(packed)
-
-
 def header_texts(path: Path) -> list[str]:
     """What a NIfTI header says beside geometry: its text fields that are not empty, and ``extensions`` if it has some.
 
@@ -61,8 +46,3 @@ def header_texts(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read as NIfTI; export the case again.") from error
     found = [name for name in _TEXTS if name in header and bytes(header[name].tobytes()).strip(b"\0 ")]
     return found + (["extensions"] if len(getattr(header, "extensions", ())) else [])
-
-
-def _is_square(affine: np.ndarray) -> bool:
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < _SQUARE)

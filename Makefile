@@ -20,7 +20,7 @@ comma := ,
 python := $(VENV)/bin/python
 install := $(python) -m pip install -qq --disable-pip-version-check
 torch := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
-extras := $(if $(filter 0,$(TORCH)),test$(comma)slicer,train$(comma)test$(comma)slicer)
+extras := $(if $(filter 0,$(TORCH)),test$(comma)slicer,train$(comma)federated$(comma)test$(comma)slicer)
 
 
 venv_ready := $(VENV)/.ready
@@ -28,7 +28,7 @@ core_ready := $(VENV)/.ready-core
 test_ready := $(VENV)/.ready-test$(if $(filter 0,$(TORCH)),-without-torch)
 
 # Fast suites first. Each runs in a process of its own: Slicer's libraries stay out of the others.
-suites := Testing/test_contract.py Testing/core Testing/phantom $(if $(filter 0,$(TORCH)),,Testing/training) Testing/Python
+suites := Testing/test_contract.py Testing/core Testing/phantom $(if $(filter 0,$(TORCH)),,Testing/training Testing/federation) Testing/Python
 # One thread each: two in one process slow each other down, and one gives the same sums every time.
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg

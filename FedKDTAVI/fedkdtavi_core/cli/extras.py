@@ -20,6 +20,7 @@ _KNOWN = {
     "next-round": ("from a bundle and newly reviewed labels to the next bundle", "train"),
     "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
     "arms": ("run the comparison arms, and their paired table", "train"),
+    "federation": ("train over many hospitals: simulate, server, site, status", "train,federated"),
     "report": ("one page of figures and tables from evaluations", ""),
     "calibrate": ("make the confidence table of a bundle from an evaluation", "train"),
     "export": ("make a model bundle of trained networks", "train"),
@@ -27,7 +28,7 @@ _KNOWN = {
 # Packages whose absence tells which extra is not installed.
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "monai", "einops", "safetensors", "onnx", "onnxscript", "pydantic"), "train"),
-    "nvflare": "federated",
+    **dict.fromkeys(("nvflare", "cryptography"), "federated"),
     "highdicom": "dicom",
     "slicer": "slicer",
 }

@@ -1,4 +1,4 @@
-"""The engine's own process: started in the foreground, again when it breaks, and ended with all its children."""
+"""The engine's own process: started in the foreground, and again when it breaks."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def run(kind: str, folder: Path, names: Mapping[str, str], say: Callable[[str], 
     Raises:
         UsageError: it runs already; it ended soon several times; the server did not let this site in.
     """
-    if kits.running(folder):
-        raise UsageError(f"{folder}: runs already; stop it with `fedkdtavi federation {kind} stop {folder}`.")
+    refuse_twice(kind, folder)
     kit = (folder / kits.KIT).resolve()
     module, config = _MODULES[kind]
     told = ["secure_train=true", *(f"{key}={value}" for key, value in names.items()), "config_folder="]
@@ -66,6 +65,12 @@ def run(kind: str, folder: Path, names: Mapping[str, str], say: Callable[[str], 
         (folder / kits.PROCESS).unlink(missing_ok=True)
 
 
+def refuse_twice(kind: str, folder: Path) -> None:
+    """Raises UsageError when it runs already."""
+    if kits.running(folder):
+        raise UsageError(f"{folder}: runs already; stop it with `fedkdtavi federation {kind} stop {folder}`.")
+
+
 def stop(kind: str, folder: Path, wait_s: float = 30.0) -> None:
     """End what was started from ``folder``. Raises UsageError when nothing runs, or it does not end."""
     if not kits.running(folder):
@@ -93,7 +98,7 @@ def _once(command: list[str], kit: Path, console: Path) -> tuple[int, str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the engine and the jobs it has started: it leads a process group of its own."""
+    """End the engine with its process group; its job processes lead their own, watch it, and end soon after it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

@@ -92,6 +92,7 @@ def start(folder: Path, say: Say) -> int:
         UsageError: a certificate has ended; the port is in use; a folder cannot be written.
     """
     plan = _plan(folder)
+    engine.refuse_twice("server", folder)
     for certificate in ("server.crt", "rootCA.pem"):
         warning = certificates.check(certificates.of_file(folder / kits.KIT / "startup" / certificate))
         if warning:

@@ -98,6 +98,7 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
         UsageError: not joined, another version, an ended certificate, the server's door; InputError: a dataset.
     """
     settings, plan = _opened(folder)
+    engine.refuse_twice("site", folder)
     warning = certificates.check(certificates.of_file(_certificate(folder)))
     if warning:
         say(f"warning: {warning}")

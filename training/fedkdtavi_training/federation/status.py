@@ -12,7 +12,7 @@ from typing import Any
 from fedkdtavi_core.errors import InputError, UsageError
 
 from . import certificates, kits, progress
-from .certificates import WARN_DAYS, Certificate
+from .certificates import Certificate
 
 Status = dict[str, Any]
 
@@ -37,8 +37,9 @@ def gather(folder: Path) -> Status:
 def of_results(out: Path) -> Status:
     """What the rounds have written to ``out``; project and certificates are taken from the server's folder above."""
     state, door, server = progress.read(out / progress.STATUS), progress.read_door(out / progress.DOOR), out.parent
-    project = _project(server / kits.PROJECT)
-    certified = {one.name: one for one in _certificates(server)}
+    real = (server / kits.AUTHORITY).is_dir()
+    project = _json(server / kits.PROJECT) if real else None
+    certified = {one.name: one for one in _certificates(server)} if real else {}
     names = [site["name"] for site in project["sites"]] if project else list(state["sites"])
     sites = []
     for name in [*names, *(one for one in state["sites"] if one not in names)]:
@@ -87,10 +88,6 @@ def of_site(folder: Path) -> Status:
 
 def _row(one: Certificate) -> dict[str, Any]:
     return {"name": one.name, "until": f"{one.until:%Y-%m-%d}", "days": one.days_left()}
-
-
-def _project(path: Path) -> Any:
-    return _json(path) if path.exists() else None
 
 
 def _json(path: Path) -> Any:
@@ -172,6 +169,3 @@ def ago(moment: str | None, at: datetime | None = None) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit} ago"
     return f"{max(seconds, 0):.0f} s ago"
-
-
-__all__ = ["WARN_DAYS", "Status", "ago", "gather", "last", "latest", "of_results", "of_site", "rounds", "text"]

@@ -15,6 +15,7 @@ from fedkdtavi_core.errors import UsageError
 
 from .. import networks, train
 from . import provenance, workflow
+from .asking import answers
 from .config import HEADS, TASK_HEADS, Experiment, Stage, Training
 from .heads import floating
 from .messages import Driver, SiteFailedError, Task, Teacher, Weights
@@ -149,11 +150,9 @@ class Federation:
 
     def _count(self, training: Training) -> None:
         stage = self._stage("count", HEADS, training)
-        for site in self.driver.sites:
-            try:
-                update = self.driver.send(site, Task("count", stage))
-            except SiteFailedError as error:
-                self.say(f"{error.site}: {error.reason}")
+        for site, update in answers(self.driver, Task("count", stage)).items():
+            if isinstance(update, SiteFailedError):
+                self.say(f"{site}: {update.reason}")
                 continue
             self.labels[site], self.inputs[site] = update.head_weights, update.digest
             held = ", ".join(f"{head} {count:g}" for head, count in update.head_weights.items()) or "no labels"
@@ -176,11 +175,9 @@ class Federation:
         stage = self._stage(f"pseudo-{number}", HEADS, self.experiment.student, pseudo_set=number)
         self.pace.begin(f"{self.out.name} {stage.name}", 1, tuple(self.driver.sites))
         sites, certainty = {}, {}
-        for site in self.driver.sites:
-            try:
-                update = self.driver.send(site, Task("label", stage, number, teachers=teachers))
-            except SiteFailedError as error:
-                self.say(f"{stage.name}: {error.site} is left out: {error.reason}")
+        for site, update in answers(self.driver, Task("label", stage, number, teachers=teachers)).items():
+            if isinstance(update, SiteFailedError):
+                self.say(f"{stage.name}: {site} is left out: {update.reason}")
                 continue
             sites[site] = update.digest
             certainty[site] = {key[10:]: round(value, 4) for key, value in update.metrics.items() if key != "cases"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fedkdtavi_core.errors import InputError, UsageError
 from .. import train
 from . import curves, files, refusals
 from .aggregate import Spilt, aggregate
+from .asking import every_site
 from .checkpoint import Checkpoint
 from .config import Stage
 from .heads import floating
@@ -86,7 +86,6 @@ def _round(
     updates, rows = _collect(driver, task, _folder(out, number), say)
     if not updates:
         watch(stage, number + 1, rows, {})
-    if not updates:
         if all(row["outcome"] == "no labels" for row in rows):
             raise UsageError(
                 f"{stage.name}: no site has labels for {', '.join(stage.heads)}; add some, or leave it out."
@@ -123,11 +122,7 @@ def _collect(
     def ask(site: str) -> tuple[Spilt | None, dict[str, Any]]:
         return _already(site, task, base, folder) or _ask(driver, site, task, base, folder)
 
-    if driver.parallel > 1:
-        with ThreadPoolExecutor(driver.parallel) as pool:
-            answers = list(pool.map(ask, driver.sites))
-    else:
-        answers = [ask(site) for site in driver.sites]
+    answers = every_site(driver, ask)
     for _, row in answers:
         if row["outcome"] in ("failed", "refused"):
             left_out = f"{row['site']} is left out of round {task.round_number + 1}"

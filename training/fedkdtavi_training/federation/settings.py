@@ -63,9 +63,13 @@ def read(kind: type[Settings], local: Path, name: str) -> Settings:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); set this side up first.") from error
     except ValidationError as error:
-        raise InputError(f"{path} is not what this version writes ({error.error_count()} errors); set up again.") from error
+        raise InputError(
+            f"{path} is not what this version writes ({error.error_count()} errors); set up again."
+        ) from error
     if found.name != name:
         raise UsageError(f"{path} is that of {found.name}, not of {name}; join again.")
     if found.schema_version != schema.SCHEMA_VERSION:
-        raise UsageError(f"{path} is for label schema {found.schema_version}, not {schema.SCHEMA_VERSION}; set up again.")
+        raise UsageError(
+            f"{path} is for label schema {found.schema_version}, not {schema.SCHEMA_VERSION}; set up again."
+        )
     return found

@@ -93,11 +93,15 @@ def derive(
         seconds: receives the time of each stage.
     """
     from . import plausibility
+    from .measurements import landmark_points
+    from .measurements.blood import no_contrast
 
     seconds = {} if seconds is None else seconds
     progress.step(0.0, "Checking the landmarks")
     with _timed(seconds, "plausibility"):
         plausibility.check(annotation, volume.grid)
+        if no_contrast(volume, landmark_points(annotation, volume.grid)):
+            plausibility.check(annotation, volume.grid, unseen=True)
     progress.step(0.3, "Deciding on calcium")
     with _timed(seconds, "calcium"):
         if annotation.calcification_status not in _REVIEWED:

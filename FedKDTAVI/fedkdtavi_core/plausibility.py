@@ -22,6 +22,7 @@ from .measurements.row import NotMeasurable
 from .numbers import fixed
 from .volume import Grid
 
+UNSEEN = "a guess: nobody can see this point without contrast"
 COINCIDENT_MM = 2.0
 FLAG_Z = 2.5  # standard deviations from the mean that are worth a look: about 1 in 100
 TOLERATED_Z = 2.0  # up to here the score stays at 1
@@ -63,10 +64,16 @@ class Relation:
     words: str
 
 
-def check(annotation: Annotation, volume_grid: Grid) -> None:
+def check(annotation: Annotation, volume_grid: Grid, *, unseen: bool = False) -> None:
     """Flag what is unusual and remove predictions that cannot be; changes ``annotation`` in place.
 
     Flags of landmarks that have a position are written anew, worst first, so checking twice changes nothing.
+
+    Args:
+        annotation: the landmarks.
+        volume_grid: the CT's.
+        unseen: the CT has no contrast. Predictions are guesses then and say so; no height or angle is derived from
+            them, as nothing is measured from them either. What people have set is compared as ever.
     """
     for landmark in annotation.landmarks.values():
         if landmark.position is not None:
@@ -77,6 +84,11 @@ def check(annotation: Annotation, volume_grid: Grid) -> None:
     _swapped_ostia(annotation)
 
     points = _points(annotation)
+    if unseen:
+        for label_id, landmark in annotation.landmarks.items():
+            if landmark.status is Status.PREDICTED and points[label_id] is not None:
+                points[label_id] = None
+                landmark.flags.append(UNSEEN)
     found = sorted(relations(points), key=lambda relation: -abs(relation.z))
     for relation in found:
         if abs(relation.z) >= FLAG_Z:

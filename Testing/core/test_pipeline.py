@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tiny_bundle
 from tiny_bundle import CENTER, POINTS
+from tube_phantom import tube
 
 from fedkdtavi_core import pipeline, schema
 from fedkdtavi_core.annotation import Landmark, Status
 from fedkdtavi_core.errors import Cancelled, NoRootError
 from fedkdtavi_core.labels.record import volume_digest
+from fedkdtavi_core.plausibility import UNSEEN
 from fedkdtavi_core.progress import Progress
 from fedkdtavi_core.volume import Volume
 
@@ -182,3 +184,14 @@ def test_deriving_anew_keeps_what_a_person_reviewed(ct, annotated):
     pipeline.derive(ct, reviewed)
     assert not reviewed.calcification.any()
     assert reviewed.annulus_contour.shape == (3, 3)
+
+
+@pytest.mark.parametrize(("blood", "guessed"), [(420, False), (45, True)])
+def test_flags_go_by_the_contrast(blood, guessed):
+    root = tube(blood=blood, tissue=55, noise=15)
+    annotation = root.annotation()
+    annotation.landmarks["ostium_lca"].position = root.at(133, 4, 3)
+    pipeline.derive(root.volume, annotation)
+    flags = annotation.landmarks["ostium_lca"].flags
+    assert (flags == [UNSEEN]) is guessed
+    assert any("annulus plane" in words for words in flags) is not guessed

@@ -10,7 +10,7 @@ import pytest
 
 from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Annotation, Status
-from fedkdtavi_core.plausibility import check, plausibility_score, relations
+from fedkdtavi_core.plausibility import UNSEEN, check, plausibility_score, relations
 from fedkdtavi_core.volume import Grid
 
 GRID = Grid((100, 100, 100), np.array([[1, 0, 0, -50], [0, 1, 0, -50], [0, 0, 1, -50], [0, 0, 0, 1.0]]))
@@ -194,3 +194,29 @@ def test_the_score_falls_with_the_error():
         scores.append(plausibility_score(annotation)["ostium_lca"])
     assert scores[0] == 1
     assert scores == sorted(scores, reverse=True) and scores[-1] < 0.01
+
+
+def test_without_contrast_guesses_are_compared_with_nothing():
+    annotation = usual()
+    annotation.landmarks["ostium_lca"].position = place(115, 4, 16)  # low, and the RCA far too high
+    annotation.landmarks["ostium_rca"].position = place(-8, 40, 16)
+    annotation.landmarks["ms_upper"].position = np.array([0, 0, 90.0])
+    check(annotation, GRID)
+    assert any("annulus plane" in words for words in annotation.landmarks["ostium_rca"].flags)
+    check(annotation, GRID, unseen=True)
+    flags = {i: mark.flags for i, mark in annotation.landmarks.items()}
+    assert flags.pop("ms_upper") == ["removed: outside the volume"]
+    assert all(words == [UNSEEN] for words in flags.values()), flags
+    assert missing(annotation) == {"ms_upper"}
+
+
+def test_without_contrast_what_people_set_is_compared_as_ever():
+    annotation = usual()
+    annotation.landmarks["ostium_lca"].position = place(115, 4, 16)
+    annotation.landmarks["ostium_rca"].position = place(-8, 40, 16)
+    for label_id in (*schema.HINGE_IDS, "ostium_lca"):
+        annotation.landmarks[label_id].status = Status.CONFIRMED
+    check(annotation, GRID, unseen=True)
+    assert annotation.landmarks["ostium_lca"].flags[0].startswith("low ostium")
+    assert annotation.landmarks["ostium_rca"].flags == [UNSEEN]
+    assert annotation.landmarks["hinge_rcc"].flags == []

@@ -67,6 +67,8 @@ def test_without_contrast_nothing_is_measured_that_cannot_be(shipped, shared_ct)
     measured = measure(volume, annotation)
     assert measured.value("annulus_area") is None
     assert annotation.calcification is None
+    told = [words for landmark in annotation.landmarks.values() for words in landmark.flags]
+    assert told and not any(word in words for words in told for word in ("plane", "axis", "angle", "low ostium"))
     for name in FIVE:
         point = annotation.point(name)
         assert point is None or volume.grid.contains(point)

@@ -8,8 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
+from ..numbers import fixed
 from ..volume import Volume
-from .plane import AnnulusPlane
+from .plane import AnnulusPlane, annulus_plane
 from .row import NotMeasurable
 from .sampling import voxels_in_cylinder
 
@@ -39,6 +40,13 @@ class Blood:
     def contrasted(self) -> bool:
         """Is there contrast medium in the lumen?"""
         return self.mean >= MIN_CONTRAST_HU
+
+    @property
+    def refusal(self) -> str:
+        """Why sizes and calcium must not be measured against this blood; empty when they may."""
+        if self.contrasted:
+            return ""
+        return f"no contrast: the lumen has {fixed(self.mean)} HU, under {MIN_CONTRAST_HU:.0f}"
 
 
 def statistics(values: np.ndarray, where: str) -> Blood:
@@ -80,6 +88,21 @@ def root_blood(volume: Volume, plane: AnnulusPlane | None, points: Mapping[str, 
     centre = max(chords, key=lambda chord: chord[0])[1]
     values = voxels_in_cylinder(volume, centre, np.array([0.0, 0.0, 1.0]), CHORD_RADIUS_MM, -4.0, 4.0)
     return statistics(values, "lumen between the landmarks that are there")
+
+
+def no_contrast(volume: Volume, points: Mapping[str, np.ndarray | None]) -> str:
+    """Why no number may be derived from predicted points of this CT; empty when one may, or nobody can tell.
+
+    ``points`` are landmark id -> (3,) RAS mm or None.
+    """
+    try:
+        plane = annulus_plane(points)
+    except NotMeasurable:
+        plane = None
+    try:
+        return root_blood(volume, plane, points).refusal
+    except NotMeasurable:
+        return ""
 
 
 def lvot_blood(volume: Volume, plane: AnnulusPlane) -> Blood:

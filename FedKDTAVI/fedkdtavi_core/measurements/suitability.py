@@ -52,9 +52,7 @@ class Suitability:
     @property
     def refusal(self) -> str:
         """Why sizes and calcium must not be measured on this CT; empty when they may."""
-        if self.contrast is False and self.blood is not None:
-            return f"no contrast: the lumen has {fixed(self.blood.mean)} HU, under {MIN_CONTRAST_HU:.0f}"
-        return ""
+        return "" if self.blood is None else self.blood.refusal
 
     @property
     def warnings(self) -> list[str]:

@@ -29,7 +29,7 @@ def notices(annotation: Annotation, measurements: Measurements) -> list[Notice]:
     first += [words for words in annotation.warnings if words not in first]
     first += _missing(annotation)
     present = [i for i, landmark in annotation.landmarks.items() if landmark.flags and landmark.position is not None]
-    first += [f"Check {', '.join(_with_flags(annotation, i) for i in present)}"] if present else []
+    first += [f"Check {_with_flags(annotation, present)}"] if present else []
     care += [row["warning"] for row in measurements.rows() if row["group"] == "calcium" and row["warning"]]
 
     found = [Notice(f"▲  {words}", style.STOP) for words in _once(first)]
@@ -61,13 +61,15 @@ def _missing(annotation: Annotation) -> list[str]:
     ]
     if len(missing) == len(schema.LANDMARKS):
         return ["No landmark was found: nothing can be measured"]
-    return [f"Not found: {', '.join(_with_flags(annotation, i) for i in missing)}"] if missing else []
+    return [f"Not found: {_with_flags(annotation, missing)}"] if missing else []
 
 
-def _with_flags(annotation: Annotation, label_id: str) -> str:
-    """A landmark's name with what the plausibility check says of it."""
-    flags = "; ".join(annotation.landmarks[label_id].flags)
-    return schema.by_id(label_id).name + (f" ({flags})" if flags else "")
+def _with_flags(annotation: Annotation, label_ids: Iterable[str]) -> str:
+    """Names with what the plausibility check says of them, once for those of which it says the same."""
+    alike: dict[str, list[str]] = {}
+    for label_id in label_ids:
+        alike.setdefault("; ".join(annotation.landmarks[label_id].flags), []).append(schema.by_id(label_id).name)
+    return ", ".join(", ".join(names) + (f" ({flags})" if flags else "") for flags, names in alike.items())
 
 
 def _once(many: Iterable[str]) -> list[str]:

@@ -84,6 +84,8 @@ class Project(_Strict):
         if self.aggregation.k not in (1, self.k):
             raise ValueError(f"aggregation.k is {self.aggregation.k}, but k is {self.k}; give k alone")
         for task in self.jobs:
+            if task and self.teachers.get(HEADS[task - 1], self.teacher) is None:
+                raise ValueError(f"task {task} ({TASKS[task]}) trains a teacher; give `teacher`")
             holders = self.holders(task)
             if len(holders) < self.k:
                 what = f"labels for it ({', '.join(TASK_HEADS[task])})" if task else "a part in it"
@@ -153,7 +155,7 @@ def read(path: Path, *, foreign: bool = False) -> Project:
     try:
         project = Project.model_validate(entries)
         for task in project.jobs:
-            project.experiment(task, Path(), {}, dict.fromkeys(HEADS, Path()))
+            project.experiment(task, Path(), {}, {HEADS[one - 1]: Path() for one in project.jobs if one})
     except ValidationError as error:
         raise refused(path, error) from error
     if not foreign:

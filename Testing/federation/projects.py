@@ -1,0 +1,40 @@
+"""A small project for the tests of enrolment and status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import hospitals
+
+LABELS = {
+    "site-1": ["hps", "ms", "calc"],
+    "site-2": ["hps", "ms", "calc"],
+    "site-3": ["hps", "ms", "calc"],
+    "site-4": [],
+}
+
+
+def entries(**changes: Any) -> dict[str, Any]:
+    """The content of a project file."""
+    plan = {
+        "name": "phantoms",
+        "server": {"host": "localhost", "port": 18431},
+        "sites": [{"name": name, "org": name.replace("-", "_"), "labels": held} for name, held in LABELS.items()],
+        "teacher": hospitals.training(),
+        "student": hospitals.training(),
+        "pseudo": {},
+    }
+    return plan | changes
+
+
+def write(path: Path, **changes: Any) -> Path:
+    """A project file."""
+    path.write_text(json.dumps(entries(**changes)))
+    return path
+
+
+def is_sentence(text: str) -> bool:
+    """One sentence: what is wrong, and what to do."""
+    return text.endswith(".") and "\n" not in text and (";" in text or "(" in text)

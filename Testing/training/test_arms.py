@@ -21,6 +21,7 @@ from fedkdtavi_core.bundle import metadata, verify
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_training import tally
 from fedkdtavi_training.arms import command, matrix, table
+from fedkdtavi_training.report import command as report
 from fedkdtavi_training.report import results
 from fedkdtavi_training.train import TrainingError
 
@@ -89,6 +90,13 @@ def test_each_unit_ends_in_one_small_csv(ran):
         assert {row["arm"] for row in rows} == {name} and rows[2]["hinge_rcc_mm"] == "inf"
         assert str(base) not in (base / "results" / f"{name}-s1.csv").read_text()
     assert len({row["test_set"] for path in (base / "results").glob("*-s1.csv") for row in told(path)}) == 1
+
+
+def test_the_report_draws_them(ran, tmp_path):
+    base, _ = ran
+    arms = [f"{arm}={base / 'results' / f'{arm}-s1.csv'}" for arm in ("soft", "recipe")]
+    assert report.main([*arms, "--out", str(tmp_path / "report.html")]) == 0
+    assert "recipe against soft" in (tmp_path / "report.html").read_text()
 
 
 def test_the_recipes_arm_goes_the_products_way_with_its_own_read_out(ran):

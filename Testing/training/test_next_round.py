@@ -14,7 +14,7 @@ import site_cases
 import tiny_bundle
 
 from fedkdtavi_core.annotation import Landmark, Status
-from fedkdtavi_core.bundle import held_out, seal, verify
+from fedkdtavi_core.bundle import held_out, resolver, seal, verify
 from fedkdtavi_core.cli import main as cli
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_core.labels.markups import write_landmarks
@@ -160,3 +160,12 @@ def test_what_cannot_be_a_parent_or_a_site_is_refused(parent, site, tmp_path):
     refused("is no site dataset", sites=[{"name": "x", "folder": str(tmp_path / "bare")}])
     empty = site_cases.make_site(tmp_path / "empty")
     refused("No site has a confirmed or corrected label", sites=[{"name": "x", "folder": str(empty)}])
+
+
+def test_the_shipped_configuration_fits_the_shipped_bundle():
+    chosen = settings.read(Path(__file__).resolve().parents[2] / "training" / "configs" / "next-round.json")
+    shipped = resolver.shipped_bundle()
+    found = settings.training(chosen, verify(shipped), "student", {})
+    fed = verify(shipped).metadata["preprocessing"]
+    assert (found.crop, found.loss.spacing_mm) == (fed["crop_size"], fed["crop_spacing_mm"])
+    assert found.loss.recipe == "heatmaps" and chosen.pseudo is not None

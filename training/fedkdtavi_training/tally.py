@@ -111,7 +111,7 @@ def _plain(values: dict[str, Any]) -> str:
     return "  " + ", ".join(f"{key} {value}" for key, value in values.items())
 
 
-_TEXT = ("case", "site", "kind", "bundle", "status", "reason", "arm", "unit", "test_set")
+_TEXT = ("case", "site", "kind", "bundle", "status", "reason", "arm", "unit", "chain", "test_set")
 
 
 def _value(key: str, text: str) -> Any:

@@ -19,7 +19,7 @@ from .matrix import Unit
 
 # What a committed row holds: enough for every table and figure, and nothing that a second run would change.
 COLUMNS = (
-    "arm", "seed", "unit", "test_set", "bundle", "case", "site", "kind", "in_range", "has_root", "status",
+    "arm", "seed", "unit", "chain", "test_set", "bundle", "case", "site", "kind", "in_range", "has_root", "status",
     *(f"{i}_{what}" for i in schema.LANDMARK_IDS for what in ("mm", "raw")),
     "plane_deg", *(f"{i}_{what}" for i in evaluate.OSTIA for what in ("height_mm", "height_error_mm")),
     "area_error_percent", "calc_dice", "calc_true_mm3", "calc_mm3", "calc_refused",
@@ -65,6 +65,7 @@ def run(unit: Unit, coarse: Bundle, say: Callable[[str], None], device: str = "a
     limit, out = unit.matrix.limit, unit.folder / "cases.csv"
     rows = evaluate.evaluate(made, unit.matrix.cases, out, device=device, limit=limit, report=report)
     told = {"arm": unit.arm, "seed": unit.seed, "unit": digest, "test_set": test_set}
+    told["chain"] = made.provenance["chain"][:16]  # sites' data, teachers, pseudo-labels, student
     unit.csv.parent.mkdir(parents=True, exist_ok=True)
     tally.write_rows(unit.csv, [_compact(told | row) for row in rows])
     say(f"{unit.name}: done, {unit.csv}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from fedkdtavi_core.errors import InputError, UsageError
 
-from . import certificates, kits, progress
+from . import certificates, kits, progress, project
 from .certificates import Certificate
 
 Status = dict[str, Any]
@@ -38,9 +38,9 @@ def of_results(out: Path) -> Status:
     """What the rounds have written to ``out``; project and certificates are taken from the server's folder above."""
     state, door, server = progress.read(out / progress.STATUS), progress.read_door(out / progress.DOOR), out.parent
     real = (server / kits.AUTHORITY).is_dir()
-    project = _json(server / kits.PROJECT) if real else None
+    plan = project.read(server / kits.PROJECT, foreign=True) if real else None
     certified = {one.name: one for one in _certificates(server)} if real else {}
-    names = [site["name"] for site in project["sites"]] if project else list(state["sites"])
+    names = [site.name for site in plan.sites] if plan else list(state["sites"])
     sites = []
     for name in [*names, *(one for one in state["sites"] if one not in names)]:
         known = state["sites"].get(name, {})
@@ -55,9 +55,9 @@ def of_results(out: Path) -> Status:
     ]
     return {
         "kind": "server",
-        "project": project["name"] if project else None,
-        "server": "{host}:{port}".format(**project["server"]) if project else None,
-        "k": project["k"] if project else None,
+        "project": plan.name if plan else None,
+        "server": f"{plan.server.host}:{plan.server.port}" if plan else None,
+        "k": plan.k if plan else None,
         "version": state["version"],
         "updated": state["updated"],
         "stages": [{"name": name, **found} for name, found in state["stages"].items()],

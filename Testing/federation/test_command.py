@@ -1,0 +1,207 @@
+"""The commands of the federation, its engine's process, and its door."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hospitals
+import projects
+import pytest
+
+import fedkdtavi_core
+from fedkdtavi_core import schema
+from fedkdtavi_core.errors import UsageError
+from fedkdtavi_training.federation import command, engine, kits, server_command, simulation, status
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_flare = pytest.mark.skipif(importlib.util.find_spec("nvflare") is None, reason="needs the federated extra")
+
+
+def test_project_shows_who_trains_what(tmp_path, capsys):
+    assert command.main(["project", str(projects.write(tmp_path / "p.json"))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "phantoms: 4 sites, server localhost:18431, k = 3"
+    assert lines[2] == "  task 2, membranous septum (ms): site-1, site-2, site-3"
+    assert lines[4] == "  task 0, the student (hps, ms, calc): site-1, site-2, site-3, site-4"
+
+
+def test_simulate_and_status_by_the_command_line(tmp_path, capsys):
+    folders = hospitals.write(tmp_path / "data", {"a": ("hps",), "b": ("hps",)})
+    chosen = hospitals.experiment(folders, tmp_path / "other", task=1)
+    config = tmp_path / "config.json"
+    config.write_text(chosen.model_dump_json())
+    assert command.main(["simulate", str(config), "--workspace", str(tmp_path / "out")]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert len(summary["federated"]["teachers"]["hps"]["digest"]) == 64
+    assert not (tmp_path / "other").exists()
+    assert command.main(["status", str(tmp_path / "out"), "--json", "--html", str(tmp_path / "page.html")]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"][0]["of"] == 2
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert command.main(["status", str(tmp_path / "out")]) == 0
+    assert "round 2 of 2, 2 sites averaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["simulate"], ["server"], ["site", "join", "x"], ["status"], ["fly"]])
+def test_wrong_use_is_one_sentence(words):
+    with pytest.raises(UsageError) as error:
+        command.main(words)
+    assert projects.is_sentence(str(error.value))
+
+
+def test_a_port_in_use_is_refused():
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"port {port}: cannot be used \(Address already in use\); end what uses"):
+            server_command.free(port)
+    server_command.free(port)
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch) -> Path:
+    """A site's folder whose engine is a script: FAKE says what it does."""
+    (tmp_path / "fake_engine.py").write_text(
+        "import os, sys, time\n"
+        "open('ran', 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+        "print(os.environ.get('FAKE_SAYS', ''))\n"
+        "time.sleep(float(os.environ.get('FAKE_SLEEPS', 0)))\n"
+        "sys.exit(int(os.environ.get('FAKE_CODE', 0)))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT / "FedKDTAVI"), str(ROOT / "training")]))
+    monkeypatch.setitem(engine._MODULES, "site", ("fake_engine", "fed_client.json"))
+    monkeypatch.setattr(engine, "_PAUSE_S", 0.0)
+    (tmp_path / "site" / "kit").mkdir(parents=True)
+    return tmp_path / "site"
+
+
+def runs(folder: Path) -> list[str]:
+    return (folder / "kit" / "ran").read_text().splitlines()
+
+
+def test_an_engine_that_ends_well_is_not_started_again(fake):
+    said = []
+    assert engine.run("site", fake, {"uid": "site-1", "org": "one"}, said.append) == 0
+    assert len(runs(fake)) == 1
+    assert runs(fake)[0].endswith("--set secure_train=true uid=site-1 org=one config_folder=")
+    assert said == ["site: ended as it was told to"]
+    assert not kits.running(fake)
+
+
+def test_an_engine_that_breaks_is_started_again_but_not_for_ever(fake, monkeypatch):
+    monkeypatch.setenv("FAKE_CODE", "3")
+    with pytest.raises(UsageError, match=r"ended 3 times within 60 s; see .*console\.log"):
+        engine.run("site", fake, {}, lambda text: None)
+    assert len(runs(fake)) == 3
+
+
+def test_a_site_that_was_not_let_in_says_so_with_its_versions(fake, monkeypatch):
+    monkeypatch.setenv("FAKE_CODE", "1")
+    monkeypatch.setenv("FAKE_SAYS", "registration rejected: register_client unauthenticated")
+    with pytest.raises(UsageError) as error:
+        engine.run("site", fake, {}, lambda text: None)
+    assert f"fedkdtavi {fedkdtavi_core.__version__} and label schema {schema.SCHEMA_VERSION}" in str(error.value)
+    assert len(runs(fake)) == 1
+
+
+def test_what_runs_is_not_started_twice_and_can_be_stopped(fake):
+    begin = (
+        "import sys; from pathlib import Path; from fedkdtavi_training.federation import engine\n"
+        "engine._MODULES['site'] = ('fake_engine', 'fed_client.json')\n"
+        "sys.exit(engine.run('site', Path(sys.argv[1]), {}, print))\n"
+    )
+    environment = os.environ | {"FAKE_SLEEPS": "60"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", begin, str(fake)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        end = time.monotonic() + 60
+        while not (fake / "kit" / "ran").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with pytest.raises(UsageError, match="runs already; stop it with"):
+            engine.run("site", fake, {}, print)
+        engine.stop("site", fake)
+        assert process.wait(20) == 0
+        assert process.stdout.read() == "site: stopped\n"
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(UsageError, match="nothing runs here; start it with"):
+        engine.stop("site", fake)
+
+
+@needs_flare
+class TestDoor:
+    """A registration as the engine brings it: what the site says of itself comes with its context."""
+
+    def knock(self, out: Path, name: str, told: object, *, kind: str = "regular"):
+        from nvflare.apis.event_type import EventType
+        from nvflare.apis.fl_constant import FLContextKey, ReservedKey
+        from nvflare.apis.fl_context import FLContext
+
+        from fedkdtavi_training.federation.flare.door import TOLD, ServerDoor
+
+        peer, context = FLContext(), FLContext()
+        peer.set_prop(ReservedKey.IDENTITY_NAME, name, private=False, sticky=False)
+        peer.set_prop(TOLD, told, private=False, sticky=False)
+        context.set_peer_context(peer)
+        context.set_prop(FLContextKey.CLIENT_TYPE, kind, private=False, sticky=False)
+        ServerDoor("1.2", 1, ["site-1"], str(out)).handle_event(EventType.CLIENT_REGISTER_RECEIVED, context)
+
+    def test_the_projects_version_is_let_in_and_noted(self, tmp_path):
+        self.knock(tmp_path, "site-1", {"version": "1.2", "schema_version": 1})
+        assert status.of_results(tmp_path)["refused"] == []
+        assert "site-1" in json.loads((tmp_path / "door.json").read_text())["came"]
+
+    @pytest.mark.parametrize(
+        ("name", "told", "words"),
+        [
+            ("site-1", {"version": "1.1", "schema_version": 1}, "site-1 runs fedkdtavi 1.1, the project runs 1.2"),
+            ("site-1", {"version": "1.2", "schema_version": 2}, "site-1 has label schema 2, the project has 1"),
+            ("site-1", None, "does not say which fedkdtavi it runs, the project runs 1.2"),
+            ("site-1", "1.2", "does not say which"),
+            ("site-9", {"version": "1.2", "schema_version": 1}, "it is no site of the project"),
+        ],
+    )
+    def test_others_are_refused_and_both_versions_are_named(self, tmp_path, name, told, words):
+        from nvflare.apis.fl_exception import NotAuthenticated
+
+        with pytest.raises(NotAuthenticated, match=words):
+            self.knock(tmp_path, name, told)
+        refused = status.of_results(tmp_path)["refused"]
+        assert words in refused[0]["reason"]
+        assert name in ("site-1",) or refused[0]["site"] == "unknown"
+
+    def test_the_coordinators_console_is_no_site(self, tmp_path):
+        self.knock(tmp_path, "coordinator@phantoms.federation", None, kind="admin")
+        assert not (tmp_path / "door.json").exists()
+
+    def test_a_site_says_its_versions_before_it_registers(self):
+        from nvflare.apis.event_type import EventType
+        from nvflare.apis.fl_context import FLContext
+
+        from fedkdtavi_training.federation.flare.door import TOLD, SiteDoor
+
+        context = FLContext()
+        SiteDoor("1.2", 1).handle_event(EventType.BEFORE_CLIENT_REGISTER, context)
+        assert context.get_all_public_props()[TOLD] == {"version": "1.2", "schema_version": 1}
+
+
+def test_simulation_by_the_engine_is_handed_on(monkeypatch, tmp_path):
+    if importlib.util.find_spec("nvflare") is None:
+        pytest.skip("needs the federated extra")
+    from fedkdtavi_training.federation.flare import simulate
+
+    asked = []
+    monkeypatch.setattr(simulate, "simulate", lambda chosen, engine: asked.append((chosen.out, engine)) or {"arm": "x"})
+    chosen = hospitals.experiment({"a": tmp_path}, tmp_path / "out", task=1)
+    assert simulation.run(chosen, "flare") == {"federated": {"arm": "x"}}
+    assert asked == [(tmp_path / "out", "flare")]

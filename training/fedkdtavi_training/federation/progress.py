@@ -123,9 +123,15 @@ class Door:
         self.folder = Path(folder)
         self._lock = threading.Lock()
 
-    def came(self, site: str) -> None:
-        """A site was let in."""
-        self._note(lambda state: state["came"].update({site: now()}))
+    def came(self, site: str, *, registered: bool = False) -> None:
+        """A site was let in, or has given a sign of life since."""
+
+        def change(state: dict[str, Any]) -> None:
+            state["came"][site] = now()
+            if registered:
+                state["registered"][site] = state["came"][site]
+
+        self._note(change)
 
     def refused(self, site: str, reason: str) -> None:
         """A site was not let in; ``reason`` is a sentence."""
@@ -154,7 +160,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def read_door(path: Path) -> dict[str, Any]:
     """A ``door.json``, or an empty one. Raises InputError when it is broken."""
-    return _read(path, {"came": {}, "refused": []})
+    return _read(path, {"came": {}, "registered": {}, "refused": []})
 
 
 def _read(path: Path, empty: dict[str, Any]) -> dict[str, Any]:

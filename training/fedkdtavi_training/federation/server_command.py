@@ -135,16 +135,21 @@ def run(folder: Path, only: int | None, say: Say) -> int:
 
 
 def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
-    from .flare.job import write_job
+    from .flare.job import AGAIN, write_job
 
     teachers = {HEADS[n - 1]: found for n in (1, 2, 3) if (found := model(folder, n)) is not None}
     out = (folder / kits.OUT / f"task-{task}").resolve()
     experiment = plan.experiment(task, out, {}, teachers if task == 0 else {})
     job = write_job(experiment, folder / kits.JOBS / f"task-{task}", name=f"{plan.name}-task-{task}")
     kit = ["--startup-kit", str((folder / kits.COORDINATOR).resolve())]
-    number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
-    say(f"task {task} ({project.TASKS[task]}): submitted as {number}")
-    ended = enrol.flare(["job", "wait", number, *kit], folder)
+    while True:
+        (out / AGAIN).unlink(missing_ok=True)
+        number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
+        say(f"task {task} ({project.TASKS[task]}): submitted as {number}")
+        ended = enrol.flare(["job", "wait", number, *kit], folder)
+        if not (out / AGAIN).exists():
+            break
+        say(f"task {task} ({project.TASKS[task]}): {kits.read(out / AGAIN, 'run')['site']} has come; going on with it")
     if model(folder, task) is None:
         raise UsageError(
             f"task {task} ({project.TASKS[task]}): ended without a model ({ended.get('status', 'unknown')}); see "

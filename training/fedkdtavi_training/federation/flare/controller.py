@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,19 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
+from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from fedkdtavi_core.errors import FedKDTAVIError
 
 from ...federated import experiment as experiments
+from ...federated import files
 from ...federated.config import Experiment, Stage
 from ...federated.pace import Pace
 from ...train import prepare_torch
-from ..progress import Progress
+from ..progress import DOOR, Progress, now, read_door
 from ..settings import ServerSettings, read
-from .driver import FlareDriver, StoppedError
+from .driver import FlareDriver, ReturnedError, StoppedError
+from .job import AGAIN
 
 ARM = "federated"
 
@@ -39,6 +43,7 @@ class FedKDTAVIController(Controller):
         self.finetune = finetune
         self._plan: Experiment | None = None
         self._out = Path()
+        self._began = ""
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """Read what the job asks for and where this server writes; a job that makes no sense ends here."""
@@ -46,7 +51,9 @@ class FedKDTAVIController(Controller):
             local = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT).get_site_config_dir()
             self._plan = Experiment.model_validate(self.experiment)
             self._out = read(ServerSettings, local, "server").out / self._plan.out.name
-        except (FedKDTAVIError, ValueError) as error:
+            (self._out / AGAIN).unlink(missing_ok=True)
+            self._began = now()
+        except (FedKDTAVIError, ValueError, OSError) as error:
             self.system_panic(f"The job cannot run here: {error}", fl_ctx)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
@@ -55,7 +62,8 @@ class FedKDTAVIController(Controller):
             return
         prepare_torch()
         progress = Progress(self._out.parent)
-        driver = FlareDriver(self, [site.name for site in self._plan.sites], abort_signal, progress.site_seen)
+        names = [site.name for site in self._plan.sites]
+        driver = FlareDriver(self, names, abort_signal, progress.site_seen, self._returned)
 
         def say(text: str) -> None:
             self.log_info(fl_ctx, text)
@@ -63,15 +71,23 @@ class FedKDTAVIController(Controller):
         def watch(stage: Stage, number: int, rows: list[dict[str, Any]], frozen: dict[str, str]) -> None:
             progress.stage(stage.name, stage.training.rounds)
             progress.round(stage.name, number, rows, frozen)
+            cleanup_memory()  # the allocator keeps what many sites' answers took, and would take more each round
 
         try:
             experiments.federate(
                 self._plan, ARM, driver, self._out / ARM, pace=Pace(say), say=say, finetune=self.finetune, watch=watch
             )
+        except ReturnedError as error:
+            self.log_info(fl_ctx, str(error))
+            files.write_bytes(self._out / AGAIN, json.dumps({"site": error.site}).encode())
         except StoppedError as error:
             self.log_warning(fl_ctx, str(error))
         except FedKDTAVIError as error:
             self.system_panic(str(error), fl_ctx)
+
+    def _returned(self, site: str) -> bool:
+        """Has it registered since this job began? Then what runs there is not part of it."""
+        return read_door(self._out.parent / DOOR)["registered"].get(site, "") > self._began
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """Nothing is held beyond a round."""

@@ -70,7 +70,7 @@ class ServerDoor(FLComponent):
         if reason is not None:
             self._note(lambda: self._door.refused(site if site in self.sites else "unknown", reason))
             raise NotAuthenticated(reason)
-        self._note(lambda: self._door.came(site))
+        self._note(lambda: self._door.came(site, registered=True))
 
     def _seen(self, site: str) -> None:
         if site in self.sites and time.monotonic() - self._noted.get(site, -_SEEN_EVERY_S) >= _SEEN_EVERY_S:

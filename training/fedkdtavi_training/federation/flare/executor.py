@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from nvflare.apis.event_type import EventType
@@ -29,7 +30,9 @@ class FedKDTAVIExecutor(Executor):
         self._settings: SiteSettings | None = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """End the training process with the run."""
+        """Start the training process with the run, and end it with it."""
+        if event_type == EventType.START_RUN:
+            self._prepared(fl_ctx)
         if event_type in (EventType.END_RUN, EventType.ABORT_TASK) and self._worker is not None:
             self._worker.end()
 
@@ -37,17 +40,15 @@ class FedKDTAVIExecutor(Executor):
         """One task; failures are answered with a code."""
         if task_name != message.TASK:
             return message.failure(wire.Code.TASK)
-        try:
-            if self._worker is None:
-                local = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT).get_site_config_dir()
-                self._settings = read(SiteSettings, local, fl_ctx.get_identity_name())
-                self._worker = WorkerProcess(self._settings)
-        except FedKDTAVIError as error:
-            self.log_error(fl_ctx, str(error))
+        if not self._prepared(fl_ctx):
             return message.failure(wire.Code.NOT_SET_UP)
         try:
             header, arrays = message.unpack(shareable)
-            done = self._worker.work(header, arrays, self._limit(header), lambda: abort_signal.triggered)
+            limit, began = self._limit(header), time.monotonic()
+            done = self._worker.work(header, arrays, limit, lambda: abort_signal.triggered)
+            if done is wire.Code.CRASHED:  # once more: a round done again is the same round
+                left = None if limit is None else limit - (time.monotonic() - began)
+                done = self._worker.work(header, arrays, left, lambda: abort_signal.triggered)
         except wire.WireError as error:
             self.log_error(fl_ctx, str(error))
             return message.failure(wire.Code.TASK)
@@ -58,6 +59,19 @@ class FedKDTAVIExecutor(Executor):
             self.log_error(fl_ctx, f"{wire.sentence(done)}: see {self._settings.work}")
             return message.failure(done)
         return message.pack(*done)
+
+    def _prepared(self, fl_ctx: FLContext) -> bool:
+        """Is there a training process with this site's own settings?"""
+        try:
+            if self._worker is None:
+                local = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT).get_site_config_dir()
+                self._settings = read(SiteSettings, local, fl_ctx.get_identity_name())
+                self._worker = WorkerProcess(self._settings)
+                self._worker.start()
+        except (FedKDTAVIError, OSError) as error:
+            self._worker = None
+            self.log_error(fl_ctx, str(error))
+        return self._worker is not None
 
     def _limit(self, header: str) -> float | None:
         """The shorter of the server's deadline and the site's own."""

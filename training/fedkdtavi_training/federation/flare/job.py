@@ -13,6 +13,9 @@ from . import message
 
 _HERE = "fedkdtavi_training.federation.flare"
 SITE_APP, SERVER_APP = "site", "server"
+AGAIN = "again.json"
+"""Beside a job's results: it has ended so that it is submitted again, with a site that has come in the meantime."""
+_ASK_S = 1  # how often a site asks for a task; FLARE's default is 2
 
 
 def write_job(experiment: Experiment, folder: Path, *, finetune: bool = False, name: str | None = None) -> Path:
@@ -49,6 +52,7 @@ def write_job(experiment: Experiment, folder: Path, *, finetune: bool = False, n
             "components": [],
             "task_data_filters": [],
             "task_result_filters": [],
+            "server": {"task_request_interval": _ASK_S},
         },
     )
     executor = {"path": f"{_HERE}.executor.FedKDTAVIExecutor", "args": {}}

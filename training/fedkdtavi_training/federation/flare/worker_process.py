@@ -40,7 +40,7 @@ class WorkerProcess:
         answer.unlink(missing_ok=True)
         write_message(task, header, arrays)
         ends = None if deadline_s is None else time.monotonic() + deadline_s
-        child = self._start()
+        child = self.start()
         try:
             child.stdin.write(json.dumps({"task": str(task), "answer": str(answer)}) + "\n")
             child.stdin.flush()
@@ -77,7 +77,8 @@ class WorkerProcess:
             child.kill()
             child.wait()
 
-    def _start(self) -> subprocess.Popen[str]:
+    def start(self) -> subprocess.Popen[str]:
+        """Start it, if it does not run, so that it is ready when a task comes."""
         if self._child is not None and self._child.poll() is None:
             return self._child
         self._settings.work.mkdir(parents=True, exist_ok=True)

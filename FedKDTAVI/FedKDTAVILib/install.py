@@ -30,12 +30,13 @@ from fedkdtavi_core.errors import FedKDTAVIError
 
 from .blockingProcess import BlockingProcess
 from .installSentences import importSentence, pipSentence
-from .process import MODULE_FOLDER, Ended
+from .process import Ended
+from .resources import resourcePath
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-REQUIREMENTS = MODULE_FOLDER / "Resources" / "requirements.txt"
+REQUIREMENTS = resourcePath("requirements.txt")
 # Any of these is "onnxruntime" to Python; two of them overwrite each other's files.
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
 # MB to download with what the package needs that Slicer has not: wheels for Windows and Python 3.12, November 2026.

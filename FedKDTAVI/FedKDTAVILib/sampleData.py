@@ -9,6 +9,8 @@ from slicer.i18n import tr as _
 
 from fedkdtavi_core.errors import InputError
 
+from .resources import resourcePath
+
 CATEGORY = "FedKDTAVI"
 SAMPLE = "FedKDTAVIPhantom"
 FILE = "phantom-tavi.nii.gz"
@@ -44,10 +46,9 @@ def registerSampleData() -> None:
     """Offer the sample CT in the Sample Data module; called when Slicer has started."""
     import SampleData
 
-    icons = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=SAMPLE,
-        thumbnailFileName=str(icons / "FedKDTAVIPhantom.png"),
+        thumbnailFileName=str(resourcePath("Icons", "FedKDTAVIPhantom.png")),
         customDownloader=loadSampleVolume,
     )

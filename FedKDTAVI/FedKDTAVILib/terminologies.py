@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import slicer
 
-TERMINOLOGY = Path(__file__).resolve().parents[1] / "Resources" / "Terminology" / "FedKDTAVI.term.json"
+from .resources import resourcePath
+
+TERMINOLOGY = resourcePath("Terminology", "FedKDTAVI.term.json")
 
 
 def loadTerminology() -> str:

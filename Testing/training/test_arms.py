@@ -64,7 +64,8 @@ def ran(tmp_path_factory):
     """All four units run; what was said."""
     base = tmp_path_factory.mktemp("arms")
     quick = hospitals.training(rounds=1)
-    made = hospitals.experiment(hospitals.write(base / "sites"), base / "unused", teacher=quick, student=quick)
+    folders = hospitals.write(base / "sites", {"a": ("hps ms calc", ""), "b": ("hps",)})
+    made = hospitals.experiment(folders, base / "unused", teacher=quick, student=quick)
     (base / "config.json").write_text(made.model_dump_json())
     tiny_bundle.write_bundle(base / "coarse")
     for n, name in enumerate(("first", "second", "without")):

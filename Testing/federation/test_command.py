@@ -18,7 +18,7 @@ import pytest
 import fedkdtavi_core
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_training.federation import command, engine, kits, server_command, simulation, status
+from fedkdtavi_training.federation import command, engine, kits, project, server_command, simulation, status
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_flare = pytest.mark.skipif(importlib.util.find_spec("nvflare") is None, reason="needs the federated extra")
@@ -205,3 +205,29 @@ def test_simulation_by_the_engine_is_handed_on(monkeypatch, tmp_path):
     chosen = hospitals.experiment({"a": tmp_path}, tmp_path / "out", task=1)
     assert simulation.run(chosen, "flare") == {"federated": {"arm": "x"}}
     assert asked == [(tmp_path / "out", "flare")]
+
+
+def documented(name: str) -> list[str]:
+    """The indented blocks of a page."""
+    lines = (ROOT / "training" / "docs" / name).read_text().splitlines()
+    return [line.strip() for line in lines if line.startswith("    ")]
+
+
+@pytest.mark.parametrize("name", ["coordinator.md", "site-it.md"])
+def test_the_commands_of_the_runbooks_are_those_of_the_program(name):
+    found = [line.split("#")[0].split()[2:] for line in documented(name) if line.startswith("fedkdtavi federation")]
+    assert len(found) >= 3
+    for words in found:
+        assert callable(command._parser().parse_args(words).run)
+
+
+def test_a_hospital_joins_with_three_commands():
+    found = [line.split()[2:4] for line in documented("site-it.md") if line.startswith("fedkdtavi federation")]
+    assert found == [["site", "request"], ["site", "join"], ["site", "start"]]
+
+
+def test_the_project_of_the_runbook_is_a_project(tmp_path):
+    lines = documented("coordinator.md")
+    text = "\n".join(lines[lines.index("{") : lines.index("}") + 1])
+    (tmp_path / "p.json").write_text(text)
+    assert project.read(tmp_path / "p.json").holders(2) == ["site-1", "site-2", "site-3"]

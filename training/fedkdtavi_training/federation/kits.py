@@ -58,7 +58,8 @@ def local_of_site(folder: Path, own: SiteSettings) -> None:
         {"id": "door", "path": f"{_PACKAGE}.door.SiteDoor", "args": versions},
     ]
     write(local / "resources.json", resources)
-    write(local / "authorization.json", _policy({**_LEAD, "operate": "none"}))
+    # Nor may anyone ask a hospital's machine what is installed on it, or for the errors of a job.
+    write(local / "authorization.json", _policy({**_LEAD, "operate": "none", "view": "none"}))
     write(local / FILE, own.model_dump(mode="json"))
 
 
@@ -91,8 +92,9 @@ def local_of_server(folder: Path, project: Project) -> None:
 
 
 def _policy(lead: dict[str, str]) -> dict[str, Any]:
-    roles = {"lead": lead, "project_admin": lead, "org_admin": {"view": "any", **_NOTHING}}
-    return {"format_version": "1.0", "permissions": {**roles, "member": {"view": "any", **_NOTHING}}}
+    others = {"view": lead["view"], **_NOTHING}
+    roles = {"lead": lead, "project_admin": lead, "org_admin": others, "member": others}
+    return {"format_version": "1.0", "permissions": roles}
 
 
 def _defaults(local: Path) -> dict[str, Any]:

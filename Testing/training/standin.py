@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fedkdtavi_core import schema
 from fedkdtavi_core.volume import Grid
 from fedkdtavi_training import cache
+from fedkdtavi_training.phantom.render import Crop
 
 # mm from the root's centre, RAS: hinges R, L, N below, ostia above, membranous septum between R and N.
 PLACES = {
@@ -24,17 +23,7 @@ PLACES = {
 }
 
 
-@dataclass
-class Standin:
-    hu: np.ndarray
-    grid: Grid
-    points: dict[str, np.ndarray | None]
-    calc: np.ndarray
-    heart: np.ndarray
-    info: dict[str, Any] = field(default_factory=dict)
-
-
-def make(seed: int, size: int, spacing: float, *, root: bool = True) -> Standin:
+def make(seed: int, size: int, spacing: float, *, root: bool = True) -> Crop:
     """A bright tube with a ball of its own brightness at every landmark; one in six cases misses ``ms_upper``."""
     rng = np.random.default_rng(seed)
     affine = np.diag([spacing, spacing, spacing, 1.0])
@@ -60,7 +49,7 @@ def make(seed: int, size: int, spacing: float, *, root: bool = True) -> Standin:
             points[name] = place + centre + affine[:3, 3]
         calc[(np.abs(axes[2] - 3) < 3) & (np.hypot(axes[0] - 4, axes[1]) < 4)] = 1
         hu[calc > 0] = 1400
-    return Standin(hu.astype(np.int16), grid, points, calc, heart, {"kind": "standin"})
+    return Crop(hu.astype(np.int16), grid, points, calc, heart, {"kind": "standin"})
 
 
 def write_cache(folder: Path, count: int, kind: str) -> Path:

@@ -8,7 +8,10 @@ from fedkdtavi_core.errors import EXIT_USAGE, FedKDTAVIError
 
 from . import commands
 
-COMMANDS = ("phantom", "train", "distill", "finetune", "calibrate", "export", "evaluate", "report")
+COMMANDS = (
+    "phantom", "train", "distill", "finetune", "next-round", "arms", "calibrate", "export", "evaluate", "report",
+    "federation",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -18,7 +21,7 @@ def main() -> int:
         print(f"Give one of {', '.join(COMMANDS)}.", file=sys.stderr)
         return EXIT_USAGE
     try:
-        return getattr(commands, name)(sys.argv[2:])
+        return getattr(commands, name.replace("-", "_"))(sys.argv[2:])
     except FedKDTAVIError as error:
         print(error, file=sys.stderr)
         return error.exit_code

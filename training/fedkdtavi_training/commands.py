@@ -150,3 +150,10 @@ def calibrate(arguments: list[str] | None = None) -> int:
     from .calibrate import main
 
     return main(arguments)
+
+
+def federation(arguments: list[str] | None = None) -> int:
+    """Train over many hospitals, each on its own machine."""
+    from .federation.command import main
+
+    return main(arguments)

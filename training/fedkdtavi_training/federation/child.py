@@ -62,8 +62,10 @@ def lines(source: IO[str]) -> Iterator[str]:
 
 def code_of(error: FedKDTAVIError) -> wire.Code:
     """What is told of an error; its sentence may name a case and stays here."""
+    if isinstance(error, wire.VersionError):
+        return wire.Code.VERSION
     if isinstance(error, wire.WireError):
-        return wire.Code.VERSION if "install the same" in str(error) else wire.Code.TASK
+        return wire.Code.TASK
     if isinstance(error.__cause__, OSError) and isinstance(error, TrainingError | UsageError):
         return wire.Code.DISK
     if isinstance(error, TrainingError):

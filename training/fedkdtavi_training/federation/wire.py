@@ -38,6 +38,10 @@ class WireError(FedKDTAVIError):
     code = "wire"
 
 
+class VersionError(WireError):
+    """A task of a server that runs another version or label schema."""
+
+
 class Code(StrEnum):
     """Why a site could not do a task."""
 
@@ -103,7 +107,7 @@ def task_from_wire(header: str, arrays: Mapping[str, np.ndarray]) -> Task:
     told = _entries(header, {"version", "schema", "kind", "stage", "round", "teachers"}, "task")
     for key, ours in versions().items():
         if told[key] != ours:
-            raise WireError(
+            raise VersionError(
                 f"The server runs {key} {told[key]!s:.40}, this site {ours}; install the same on both sides."
             )
     try:

@@ -175,6 +175,55 @@ def test_a_point_moved_in_a_plain_file_that_says_predicted_is_not_the_prediction
     assert (again.taken, again.kept) == ({}, ["hinge_rcc"])
 
 
+def with_contour(folder: Path, ct) -> Path:
+    """What annotate writes when the annulus can be traced."""
+    annotation = read_annotation(site_cases.annotated(folder, ct), ct.grid).annotation
+    annotation.annulus_contour = ct.grid.to_ras([[6, 6, 9], [14, 6, 9], [14, 14, 9], [6, 14, 9]])
+    shutil.rmtree(folder)
+    folder.mkdir()
+    write_annotation(folder, annotation, ct.grid, {})
+    return folder
+
+
+def edited(folder: Path, ct, label_id: str) -> Path:
+    """A file of annotate's as Slicer saves it after a person's edit: the status is left alone."""
+    if label_id == "calcification":
+        mask = site_cases.mask(ct)
+        mask[8, 8, 8] = 0
+        write_segment(folder / "edited.seg.nrrd", mask, ct.grid, status=Status.PREDICTED)
+        return folder / "edited.seg.nrrd"
+    content = json.loads((folder / "annulus.mrk.json").read_text())
+    content["markups"][0]["controlPoints"][2]["position"][0] += 1.5
+    (folder / "edited.mrk.json").write_text(json.dumps(content))
+    return folder / "edited.mrk.json"
+
+
+@pytest.mark.parametrize(("label_id", "name"), [("calcification", "Calcification"), ("annulus_contour", "Annulus")])
+def test_a_segment_or_contour_edited_in_a_plain_file_that_says_predicted_is_corrected(site, tmp_path, label_id, name):
+    ct = volume(site)
+    folder = with_contour(tmp_path / "a", ct)
+    take(site, folder)
+    grid = ct.grid
+    before, mine = records(site), edited(folder, ct, label_id)
+    old = open_site(site).case("one").read_labels(grid)
+    assert before[label_id].status is Status.PREDICTED
+    with pytest.raises(errors.UsageError, match=rf"predicted of {name}, but .* --reviewer PSEUDONYM"):
+        take(site, mine)
+    assert records(site) == before
+    assert take(site, mine, reviewer="rev1").taken == {label_id: "corrected"}
+    after = records(site)[label_id]
+    assert (after.status, after.reviewer, after.bundle) == (Status.CORRECTED, "rev1", None)
+    labels = open_site(site).case("one").read_labels(grid)
+    assert labels.truth == (label_id,)
+    if label_id == "calcification":
+        assert labels.mask.sum() == old.mask.sum() - 1
+    else:
+        assert np.abs(labels.contour - old.contour).max() == pytest.approx(1.5)
+    # Each of the old files says nothing against the review, and is itself no edit of another label.
+    again = take(site, folder / "annulus.mrk.json", folder / "calcification.seg.nrrd")
+    assert (again.taken, again.kept) == ({}, [label_id])
+
+
 def test_a_plain_file_for_a_case_without_a_prediction_stays_predicted(site, tmp_path):
     place = site_cases.inside(volume(site))["hinge_rcc"]
     mine = points(tmp_path / "p.mrk.json", hinge_rcc=Landmark("hinge_rcc", place, 0.7))

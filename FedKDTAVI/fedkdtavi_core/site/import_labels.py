@@ -119,11 +119,11 @@ def _belongs(case: SiteCase, digest: str, entries: dict[str, KeyEntry]) -> bool:
 def _compare_loose(
     sources: Sequence[Path], record: CaseRecord, before: CaseLabels, incoming: Incoming, reviewer: str | None
 ) -> None:
-    """Tell the case's own prediction in plain files from points that a person moved: Slicer leaves their status.
+    """Tell the case's own prediction in plain files from what a person changed: Slicer leaves their status.
 
     What is the case's prediction already does not come at all, so that its bundle, time and covariance stay.
     """
-    moved = []
+    changed = []
     for label_id in [row.id for row in schema.LABELS if row.id in incoming.loose]:
         old = record.labels.get(label_id)
         predicted = incoming.statuses()[label_id] is Status.PREDICTED
@@ -131,15 +131,13 @@ def _compare_loose(
             continue
         if _same(label_id, before, incoming, old.status):
             incoming.drop(label_id)
-        elif label_id in incoming.landmarks:
-            moved.append(label_id)
-            # What the model said of the place where it was does not hold for the place where it is.
-            position = incoming.landmarks[label_id].position
-            incoming.landmarks[label_id] = Landmark(label_id, position, status=Status.CORRECTED)
-    if moved and reviewer is None:
-        names = ", ".join(schema.by_id(i).name for i in moved)
+        else:
+            changed.append(label_id)
+            incoming.correct(label_id)
+    if changed and reviewer is None:
+        names = ", ".join(schema.by_id(i).name for i in changed)
         raise UsageError(
-            f"{sources[0]}: says predicted of {names}, but this case's prediction is another; name who moved it with "
+            f"{sources[0]}: says predicted of {names}, but this case's prediction is another; name who changed it with "
             "--reviewer PSEUDONYM, or import the folder that annotate wrote."
         )
 

@@ -51,6 +51,16 @@ class Incoming:
                 found[label_id] = value[1]
         return found
 
+    def correct(self, label_id: str) -> None:
+        """Take a label for what a person made of it."""
+        if label_id == "calcification":
+            self.mask = self.mask[0], Status.CORRECTED
+        elif label_id == "annulus_contour":
+            self.contour = self.contour[0], Status.CORRECTED
+        else:
+            # What the model said of the place where it was does not hold for the place where it is.
+            self.landmarks[label_id] = Landmark(label_id, self.landmarks[label_id].position, status=Status.CORRECTED)
+
     def drop(self, label_id: str) -> None:
         """Forget one label."""
         self.landmarks.pop(label_id, None)

@@ -190,6 +190,7 @@ def test_seeds_make_no_more_cases(tmp_path):
     [
         ({"pairs": [["soft", "nobody"]]}, "no arm 'nobody'"),
         ({"seeds": [1, 1]}, "a seed is given twice"),
+        ({"arms": {"a": {"config": "c.json", "seeds": [2]}}, "pairs": []}, "a seed that is none of the matrix's"),
         ({"arms": {"Big Arm": {"config": "c.json"}}}, "no name of an arm"),
         ({"speed": 1}, "speed"),
     ],
@@ -210,3 +211,13 @@ def test_the_shipped_matrix_asks_for_what_the_project_promises():
     for name in ("hard", "no-pseudo", "cnn", "local"):
         assert made[name].model_dump(exclude=same) == made["soft"].model_dump(exclude=same), name
     assert len({matrix.Unit(chosen, name, 1).digest("x") for name in chosen.arms}) == len(chosen.arms)
+    assert len(list(chosen.units())) <= 16  # what two cores may be asked for
+    steps = {  # of the student over all sites, and of the teachers in a round: the same budget for all
+        name: (
+            one.student.rounds * one.student.local_steps * len(one.sites),
+            one.teacher.rounds,
+            one.teacher.local_steps,
+        )
+        for name, one in made.items()
+    }
+    assert len(set(steps.values())) == 1, steps

@@ -26,6 +26,7 @@ class ArmEntry(_Strict):
     config: Path
     changes: dict[str, Any] = Field(default_factory=dict, description="JSON merge patch (RFC 7396) on the config")
     federation: str = Field("federated", pattern=r"^(federated|pooled|local/[A-Za-z0-9][A-Za-z0-9_.-]*)$")
+    seeds: tuple[int, ...] | None = Field(None, description="fewer than the matrix's")
     teachers_from: str | None = Field(None, description="arm whose teachers of the same seed are the same ones")
     about: str = Field("", description="a few words for the table")
 
@@ -35,6 +36,7 @@ class Matrix(_Strict):
 
     arms: dict[str, ArmEntry] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
+    changes: dict[str, Any] = Field(default_factory=dict, description="to every arm's config, before its own")
     cases: Path = Field(description="test hospitals written by `fedkdtavi phantom`, with their answer key")
     limit: int | None = Field(None, gt=0, description="only the first so many test cases")
     bundle: Path | None = Field(None, description="whose coarse network all arms share; the one in use if not given")
@@ -56,12 +58,17 @@ class Matrix(_Strict):
                 raise ValueError(f"there is no arm {name!r}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is given twice")
+        for name, arm in self.arms.items():
+            if not set(arm.seeds or ()) <= set(self.seeds):
+                raise ValueError(f"{name} has a seed that is none of the matrix's")
         return self
 
     def units(self) -> Iterator[Unit]:
         """Arms of the first seed, then of the next: whatever is cut off, all arms are equally far."""
         for seed in self.seeds:
-            for name in self.arms:
+            for name, arm in self.arms.items():
+                if arm.seeds is not None and seed not in arm.seeds:
+                    continue
                 yield Unit(self, name, seed)
 
 
@@ -101,7 +108,11 @@ class Unit:
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be read as JSON ({error}); give a config of distill.") from error
         kind, _, site = self.entry.federation.partition("/")
-        entries = merged(entries, self.entry.changes) | {"seed": self.seed, "out": self.folder, "arms": [kind]}
+        entries = merged(merged(entries, self.matrix.changes), self.entry.changes) | {
+            "seed": self.seed,
+            "out": self.folder,
+            "arms": [kind],
+        }
         entries.setdefault("bundle", self.matrix.bundle)
         if site:
             entries["sites"] = [one for one in entries.get("sites", []) if one.get("name") == site]

@@ -15,7 +15,9 @@ import hospitals
 import projects
 import pytest
 
+from fedkdtavi_core.annotation import Status
 from fedkdtavi_core.errors import InputError, UsageError
+from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, write_record
 from fedkdtavi_core.site.dataset import SiteInfo, write_site
 from fedkdtavi_training.federation import enrol, kits, server_command, settings, site_command, status
 
@@ -101,7 +103,12 @@ def test_a_server_keeps_everything_in_its_folder(enrolled):
 
 def test_the_status_of_server_and_site_tells_the_certificates_days(enrolled):
     server = status.gather(enrolled.server)
-    assert (server["project"], server["server"], server["k"]) == ("phantoms", "localhost:18431", 3)
+    assert (server["project"], server["server"], server["k"], server["running"]) == (
+        "phantoms",
+        "localhost:18431",
+        3,
+        False,
+    )
     assert {site["name"]: site["certificate_days"] for site in server["sites"]} == {
         "site-1": 899, "site-2": None, "site-3": None, "site-4": None,
     }  # fmt: skip
@@ -195,6 +202,18 @@ def test_a_dataset_that_fails_its_check_is_refused_before_any_key_is_made(enroll
     with pytest.raises(UsageError, match="is no site dataset"):
         site_command.request(enrolled.plan, "site-1", [tmp_path / "nowhere"], tmp_path / "out", say=print)
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_a_site_does_not_have_are_told_before_it_joins(enrolled, tmp_path):
+    write_site(tmp_path / "data", SiteInfo("site-1"))
+    assert site_command.promised([tmp_path / "data"], ("hps", "calc")) == ["hps", "calc"]
+    case = tmp_path / "data" / "cases" / "case-1"
+    case.mkdir()
+    held = {"calcification": Status.CONFIRMED, "ms_upper": Status.PREDICTED, "hinge_rcc": Status.CORRECTED}
+    records = {name: LabelRecord(state, reviewer="r1") for name, state in held.items()}
+    write_record(case / "labels.json", CaseRecord("0" * 64, records))
+    assert site_command.promised([tmp_path / "data"], ("hps", "ms", "calc")) == ["ms"]
+    assert site_command.promised([tmp_path / "data", enrolled.data], ("ms",)) == []  # a cache: the rounds count it
 
 
 def test_a_folder_that_cannot_be_written_is_refused(enrolled, tmp_path):

@@ -56,6 +56,8 @@ def request(
     site = plan.site(name)
     for dataset in datasets:
         check(dataset, say)
+    for head in promised(datasets, site.labels):
+        say(f"warning: the project says that {name} holds labels for {head}, but no dataset here has any")
     folder = kits.make_folder(out)
     key = kits.make_folder(folder / kits.KEY)
     if (key / f"{name}{enrol.REQUEST}").exists() and not again:
@@ -137,6 +139,19 @@ def check(dataset: Path, say: Say = lambda text: None) -> None:
         )
     if problems:
         say(f"{dataset}: {len(problems)} warnings; see `fedkdtavi site check {dataset}`.")
+
+
+def promised(datasets: list[Path], heads: tuple[str, ...]) -> list[str]:
+    """The heads without a single true label in any dataset; nothing is said of caches, which the rounds count."""
+    from fedkdtavi_core import schema
+    from fedkdtavi_core.site.dataset import open_site
+    from fedkdtavi_core.site.status import counts
+
+    sites = [dataset for dataset in datasets if (dataset / "site.json").is_file()]
+    if len(sites) < len(datasets):
+        return []
+    held = [counts(open_site(dataset)) for dataset in sites]
+    return [head for head in heads if not any(one[label]["truth"] for one in held for label in schema.HEADS[head])]
 
 
 def _opened(folder: Path) -> tuple[dict, project.Project]:

@@ -58,6 +58,7 @@ def of_results(out: Path) -> Status:
         "project": plan.name if plan else None,
         "server": f"{plan.server.host}:{plan.server.port}" if plan else None,
         "k": plan.k if plan else None,
+        "running": kits.running(server) if real else None,
         "version": state["version"],
         "updated": state["updated"],
         "stages": [{"name": name, **found} for name, found in state["stages"].items()],
@@ -126,7 +127,8 @@ def _site_text(status: Status) -> list[str]:
 
 def _server_text(status: Status) -> list[str]:
     head = [status["project"] or "simulation", status["server"], status["k"] and f"k = {status['k']}"]
-    lines = [", ".join(part for part in head if part) + f", fedkdtavi {status['version']}"]
+    head += [f"fedkdtavi {status['version']}", {True: "running", False: "not running", None: None}[status["running"]]]
+    lines = [", ".join(part for part in head if part)]
     lines += [f"  {stage['name']:<20} {rounds(stage)}" for stage in status["stages"]] or ["  no round is done yet"]
     lines += ["", f"  {'site':<16}{'last seen':<18}{'last round':<40}certificate"]
     for site in status["sites"]:

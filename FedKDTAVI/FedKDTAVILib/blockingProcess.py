@@ -8,12 +8,16 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 
-from slicer.i18n import tr as _
-
-from fedkdtavi_core.errors import UsageError
-
 from .messages import Message, MessageFeed
-from .process import ENVIRONMENT, ENVIRONMENT_REMOVED, KILL_AFTER_MS, MODULE_FOLDER, Ended, pythonExecutable
+from .process import (
+    ENVIRONMENT,
+    ENVIRONMENT_REMOVED,
+    KILL_AFTER_MS,
+    MODULE_FOLDER,
+    Ended,
+    pythonExecutable,
+    refuseRunning,
+)
 
 _POLL_S = 0.05
 _SILENT_POLLS = 20
@@ -41,8 +45,7 @@ class BlockingProcess:
         Raises:
             UsageError: there is no Python to run, or the process runs already.
         """
-        if self.isRunning():
-            raise UsageError(_("The annotation is running already; wait for it or cancel it first."))
+        refuseRunning(self)
         environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT_REMOVED}
         program = pythonExecutable()
         self._feed, self._onFinished, self._pieces = MessageFeed(onMessage), onFinished, queue.Queue()

@@ -77,6 +77,12 @@ def pythonExecutable() -> str:
     raise UsageError(_("PythonSlicer, a part of 3D Slicer, was not found; install 3D Slicer again."))
 
 
+def refuseRunning(process: Process) -> None:
+    """Raise UsageError when ``process`` has been started and has not ended."""
+    if process.isRunning():
+        raise UsageError(_("The annotation is running already; wait for it or cancel it first."))
+
+
 class ChildProcess:
     """:class:`Process` on QProcess: needs a running event loop, blocks nothing.
 
@@ -103,8 +109,7 @@ class ChildProcess:
         Raises:
             UsageError: there is no Python to run, or the process runs already.
         """
-        if self.isRunning():
-            raise UsageError(_("The annotation is running already; wait for it or cancel it first."))
+        refuseRunning(self)
         qt = self._qt
         program = pythonExecutable()
         environment = qt.QProcessEnvironment.systemEnvironment()

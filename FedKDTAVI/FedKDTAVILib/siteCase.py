@@ -20,8 +20,9 @@ from fedkdtavi_core.labels.case import output_folder
 from fedkdtavi_core.labels.record import CaseRecord, now, read_record, volume_digest, write_record
 from fedkdtavi_core.site.caseid import case_of, new_case_id
 from fedkdtavi_core.site.ctfile import stored, write_ct
-from fedkdtavi_core.site.dataset import CASES, CT, SITE, SiteInfo, case_folders, write_site
+from fedkdtavi_core.site.dataset import CASES, CT, SITE, case_folders
 from fedkdtavi_core.site.dataset import LABELS as RECORD
+from fedkdtavi_core.site.init import init_site
 from fedkdtavi_core.volume import Volume
 
 from .caseFolder import OURS, anonymousProvenance, folderDigest
@@ -90,11 +91,11 @@ def exportCase(caseNodes: CaseNodes, siteFolder: Path, caseId: str | None = None
         _keepOthers(target, folder)
         written = folderDigest(folder)
         _refuseChanged(target, known)  # once more, right before the folders change places
-    _ensureSite(Path(siteFolder))
     caseNodes.state.update(
         records=keep(annotation, records, toLocal),
         case={"path": str(target), "digest": written, "ct": digest},
     )
+    _nameSite(Path(siteFolder))
     return target
 
 
@@ -170,16 +171,15 @@ def _keepOthers(target: Path, folder: Path) -> None:
             copy(entry, folder / entry.name)
 
 
-def _ensureSite(siteFolder: Path) -> None:
+def _nameSite(siteFolder: Path) -> None:
     if (siteFolder / SITE).exists():
         return
     try:
-        write_site(siteFolder, SiteInfo(f"site-{secrets.token_hex(4)}"))
-    except OSError as error:
+        # The folder's name may tell anything; the name of a site that nobody has named tells nothing.
+        init_site(siteFolder, f"site-{secrets.token_hex(4)}")
+    except FedKDTAVIError as error:
         raise UsageError(
-            _("{path}: could not be written ({reason}), the case itself was; export again.").format(
-                path=siteFolder / SITE, reason=error.strerror or error
-            )
+            _("The case was written, but not what names its site: {reason}").format(reason=error)
         ) from error
 
 

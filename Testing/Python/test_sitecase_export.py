@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -18,6 +19,8 @@ from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_core.labels.record import read_record, volume_digest
 from fedkdtavi_core.readers import read_volume
 from fedkdtavi_core.site.check import ERROR, check_site
+from fedkdtavi_core.site.dataset import SiteInfo, read_site
+from fedkdtavi_core.site.init import init_site
 from FedKDTAVILib import siteCase
 from FedKDTAVILib.caseFolder import folderDigest
 from FedKDTAVILib.landmarkNodes import pointState, setPointState
@@ -289,3 +292,24 @@ def test_it_needs_no_nibabel(caseNodes, tmp_path, monkeypatch):
         lacking.setitem(sys.modules, "nibabel", None)
         folder = exportCase(caseNodes, tmp_path, reviewer="R1")
     assert np.array_equal(read_volume(folder / "ct.nii.gz").array.T, array)
+
+
+def test_a_site_that_cannot_be_named_is_told_and_the_case_is_known_to_be_there(caseNodes, tmp_path, monkeypatch):
+    def fail(*_args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("fedkdtavi_core.site.init.write_site", fail)
+        with pytest.raises(UsageError, match=r"The case was written, .*No space left") as error:
+            exportCase(caseNodes, tmp_path, "one", reviewer="R1")
+    assert str(error.value).count("\n") == 0
+    assert not (tmp_path / "site.json").exists()
+    correct(caseNodes)
+    assert exportCase(caseNodes, tmp_path, reviewer="R1").name == "one"
+    assert re.fullmatch(r"site-[0-9a-f]{8}", json.loads((tmp_path / "site.json").read_text())["id"])
+
+
+def test_a_site_that_has_a_name_keeps_it(caseNodes, tmp_path):
+    init_site(tmp_path / "clinic", note="for all")
+    exportCase(caseNodes, tmp_path / "clinic", reviewer="R1")
+    assert read_site(tmp_path / "clinic") == SiteInfo("clinic", note="for all")

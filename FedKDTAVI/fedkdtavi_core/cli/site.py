@@ -67,19 +67,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..errors import UsageError
-    from ..site.dataset import CASES, SITE, SiteInfo, read_site, write_site
+    from ..site.init import init_site
 
-    here = (args.folder / SITE).is_file() or (args.folder / CASES).is_dir()
-    if args.folder.exists() and not here and (not args.folder.is_dir() or any(args.folder.iterdir())):
-        raise UsageError(f"{args.folder}: is there already and is no site dataset; choose another folder.")
-    before = read_site(args.folder) if here else SiteInfo(args.folder.resolve().name)
-    info = SiteInfo(args.id or before.id, before.synthetic, args.note or before.note)
-    try:
-        write_site(args.folder, info)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(f"{args.folder}: cannot be written ({reason}); choose another folder.") from error
+    info = init_site(args.folder, args.id or "", args.note)
     console.say(f"{args.folder}: site {info.id}; add CTs with `fedkdtavi site add {args.folder} CT`.")
     return {"id": info.id, "synthetic": info.synthetic}
 

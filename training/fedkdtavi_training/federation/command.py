@@ -27,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import server_command, site_command
+    from . import demo, server_command, site_command
 
     parser = _Parser(
         prog="fedkdtavi federation",
@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     two.set_defaults(run=_simulate)
     server_command.add_arguments(commands.add_parser("server", help="the coordinator's side"))
     site_command.add_arguments(commands.add_parser("site", help="a hospital's side"))
+    demo.add_arguments(one := commands.add_parser("demo", help="a whole federation on this machine, in minutes"))
+    one.set_defaults(run=lambda o, say: demo.run(o.out, o.sites, o.cases, o.ct, say))
     three = commands.add_parser("status", help="rounds, sites, frozen heads, certificates; of a server or a site")
     three.add_argument("folder", type=Path, help="the server's folder, the site's, or a simulation's")
     three.add_argument("--json", action="store_true", help="the same for programs")

@@ -94,6 +94,17 @@ class Loopback:
                 env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             )  # fmt: skip
 
+    def wait_until_open(self, limit_s: float) -> None:
+        """Until the server listens. Raises LoopbackError when it does not."""
+        port, end = int(self._plan["server"]["port"]), time.monotonic() + limit_s
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex((HOST, port)) == 0:
+                    return
+            if self._processes["server"].poll() is not None or time.monotonic() > end:
+                raise LoopbackError(f"The server does not listen; see {self.server / 'command.log'}.")
+            time.sleep(_POLL_S)
+
     def wait_for_sites(self, names: list[str], limit_s: float) -> None:
         """Until these sites have come through the server's door.
 

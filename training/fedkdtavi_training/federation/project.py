@@ -68,6 +68,7 @@ class Project(_Strict):
     teachers: dict[str, Training] = Field(default_factory=dict)
     student: Training | None = None
     pseudo: Pseudo | None = None
+    init: Path | None = Field(None, description="safetensors on the server that the student starts from")
     fedkdtavi: str = fedkdtavi_core.__version__
     schema_version: int = schema.SCHEMA_VERSION
 
@@ -130,7 +131,7 @@ class Project(_Strict):
             "student": self.student,
         }
         if task == 0:
-            entries |= {"pseudo": self.pseudo, "teacher_weights": teachers}
+            entries |= {"pseudo": self.pseudo, "teacher_weights": teachers, "init": self.init}
         try:
             return Experiment.model_validate(entries)
         except ValidationError as error:

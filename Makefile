@@ -1,6 +1,7 @@
 # make demo            annotate the shipped sample CT (sets up what it needs; no torch)
 # make demo CT=path    annotate another CT: NIfTI, NRRD, MHA or a DICOM folder
 # make test            set up everything and run every suite; TORCH=0 leaves out torch and the suites that need it
+# make federation-demo a whole federation on this machine over mutual TLS, to a bundle and an annotated CT (about 10 min)
 # make lint | bench | clean
 # Options: PYTHON=python3.12  VENV=folder  OUT=folder  FORCE=1 (replace a result of CT=path, corrections included)
 
@@ -33,7 +34,9 @@ suites := Testing/test_contract.py Testing/core Testing/phantom $(if $(filter 0,
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help demo test lint bench clean
+federation_ready := $(VENV)/.ready-federation
+
+.PHONY: help demo federation-demo test lint bench clean
 help:
 	@sed -n '1,/^$$/s/^# *//p' Makefile
 
@@ -60,6 +63,12 @@ endif
 	@$(install) -e ".[$(extras)]"
 	@touch $@ $(core_ready)
 
+$(federation_ready): pyproject.toml | $(venv_ready)
+	@echo "== Installing $(torch) and the federation (once)"
+	@$(install) "$(torch)"
+	@$(install) -e ".[train,federated]"
+	@touch $@ $(core_ready)
+
 demo: $(core_ready)
 	@set -e; ct="$(CT)"; force="$(if $(FORCE),--force)"; \
 	if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); force=--force; fi; test -n "$$ct"; \
@@ -67,6 +76,10 @@ demo: $(core_ready)
 	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" $$force; \
 	echo "== Picture: $$(ls -t "$(OUT)"/*/report.png | head -n 1)"; \
 	echo "== More: $(VENV)/bin/fedkdtavi --help"
+
+federation-demo: $(federation_ready)
+	@rm -rf out/federation-demo
+	@$(VENV)/bin/fedkdtavi federation demo --out out/federation-demo --ct "$(or $(CT),$(firstword $(wildcard Resources/SampleData/*.nii.gz)))"
 
 test: $(test_ready)
 	@failed=""; for suite in $(suites); do \

@@ -81,7 +81,8 @@ def _found(folder: Path, file: Path, plan: project.Project) -> str:
 def approve(folder: Path, request: Path, days: int, again: bool, say: Say) -> int:
     """Sign a site's request. Raises as :func:`.enrol.approve`."""
     approval = enrol.approve(folder, _plan(folder), request, again=again, days=days)
-    say(f"Send {approval} back to the site; it holds no secret.\nfingerprint {enrol.fingerprint(folder)}")
+    say(f"Approved the request of number {enrol.number(request)}; on the phone, hear that the site reads the same.")
+    say(f"Then send {approval} back; it holds no secret.\nfingerprint {enrol.fingerprint(folder)}")
     return EXIT_OK
 
 
@@ -146,13 +147,16 @@ def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
         (out / AGAIN).unlink(missing_ok=True)
         number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
         say(f"task {task} ({project.TASKS[task]}): submitted as {number}")
-        ended = enrol.flare(["job", "wait", number, *kit], folder)
+        try:
+            ended = str(enrol.flare(["job", "wait", number, *kit], folder).get("status", "unknown"))
+        except UsageError as error:  # also when a site was lost on the way, whatever came of the run
+            ended = str(error).rstrip(".")
         if not (out / AGAIN).exists():
             break
         say(f"task {task} ({project.TASKS[task]}): {kits.read(out / AGAIN, 'run')['site']} has come; going on with it")
     if model(folder, task) is None:
         raise UsageError(
-            f"task {task} ({project.TASKS[task]}): ended without a model ({ended.get('status', 'unknown')}); see "
+            f"task {task} ({project.TASKS[task]}): ended without a model ({ended}); see "
             f"`fedkdtavi federation status {folder}`, and run it again to go on from its checkpoint."
         )
     say(f"task {task} ({project.TASKS[task]}): done")

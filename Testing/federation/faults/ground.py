@@ -1,0 +1,249 @@
+"""A federation of two small hospitals that faults are tried on: enrolled once, started anew for each."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hospitals
+
+from fedkdtavi_core.errors import FedKDTAVIError
+from fedkdtavi_training.federated import experiment as experiments
+from fedkdtavi_training.federated.config import Experiment
+from fedkdtavi_training.federated.messages import SiteFailedError, Task, Update
+from fedkdtavi_training.federated.plain import PlainDriver
+from fedkdtavi_training.federation import kits
+from fedkdtavi_training.federation.loopback import Loopback
+from fedkdtavi_training.federation.project import Project
+
+BROKEN = Path(__file__).with_name("broken")
+SITES = ("a", "b")
+ROUNDS = 3
+HEAD = "hps"
+_COME_S, _REACH_S, _RUN_S = 180.0, 240.0, 400.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of the table."""
+
+    fault: str
+    happened: str
+    named: str
+    digest: str
+    seconds: float
+
+
+class Absent:
+    """A driver that leaves a site's answers to some rounds out: what a run must end in when a fault has done so."""
+
+    parallel = 1
+
+    def __init__(self, inner: PlainDriver, site: str, rounds: tuple[int, ...]) -> None:
+        self._inner, self._site, self._rounds, self.sites = inner, site, rounds, inner.sites
+
+    def send(self, site: str, task: Task) -> Update:
+        update = self._inner.send(site, task)
+        if site == self._site and task.kind == "train" and task.round_number + 1 in self._rounds:
+            raise SiteFailedError(site, "left out on purpose")
+        return update
+
+
+class Ground:
+    """Data, keys and certificates of one federation under ``folder``; ``say`` takes what its commands say."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = print) -> None:
+        self.folder, self.say = folder.resolve(), say
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.data = hospitals.write(self.folder / "data", {"a": ("hps ms calc", ""), "b": ("hps calc", "ms")})
+        self.plan: dict[str, Any] = {
+            "name": "faults",
+            "sites": [{"name": name, "org": f"org_{name}", "labels": [HEAD]} for name in SITES],
+            "k": 1,
+            "jobs": [1],
+            "deadline_s": _RUN_S,
+            "teacher": hospitals.training(rounds=ROUNDS),
+        }
+        self.loop = Loopback(self.folder / "federation", self.data, self.plan, self._said)
+        self.lines: list[str] = []
+        self.loop.enrol()
+        self._digests: dict[tuple[int, ...], str] = {}
+
+    def _said(self, text: str) -> None:
+        self.lines.append(text)
+        self.say(text)
+
+    def digest_without(self, *rounds: int) -> str:
+        """Digest of the plain loop in which b's answers to ``rounds`` are not counted."""
+        if rounds not in self._digests:
+            plan = Project.model_validate(self.plan | {"server": {"host": "localhost", "port": 1}})
+            out = self.folder / "plain" / "-".join(map(str, rounds or (0,)))
+            experiment: Experiment = plan.experiment(1, out, self.data, {})
+
+            def driver(sites: Any, report: Any) -> Absent:
+                return Absent(PlainDriver(sites, report), "b", rounds)
+
+            summary = experiments.run(
+                experiment.model_copy(update={"arms": ("federated",)}), say=lambda text: None, driver=driver
+            )
+            self._digests[rounds] = summary["federated"]["teachers"][HEAD]["digest"]
+        return self._digests[rounds]
+
+    @contextmanager
+    def trial(self, fault: str) -> Iterator[Trial]:
+        """A fault's own run, with nothing left of the one before; every process is ended with it."""
+        for path in (self.loop.server / kits.OUT, self.loop.server / kits.JOBS):
+            shutil.rmtree(path, ignore_errors=True)
+        for name in SITES:
+            shutil.rmtree(self.loop.site(name) / kits.WORK, ignore_errors=True)
+        self.lines.clear()
+        with self.loop:
+            yield Trial(self, fault)
+
+
+class Trial:
+    """One fault's run."""
+
+    def __init__(self, ground: Ground, fault: str) -> None:
+        self.loop, self.fault, self._ground = ground.loop, fault, ground
+        self.flag = ground.folder / "flags" / fault.replace(" ", "-")
+        shutil.rmtree(self.flag.parent, ignore_errors=True)
+        self.flag.parent.mkdir()
+        self._began = time.monotonic()
+        self._error: FedKDTAVIError | None = None
+
+    def broken(self, what: str, number: int) -> dict[str, str]:
+        """The environment of a process that goes wrong in round ``number`` (from 1)."""
+        path = os.pathsep.join([str(BROKEN), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {
+            "PYTHONPATH": path, "FEDKDTAVI_BREAK": what, "FEDKDTAVI_BREAK_ROUND": str(number),
+            "FEDKDTAVI_BREAK_FLAG": str(self.flag),
+        }  # fmt: skip
+
+    def start(self, environments: Mapping[str, Mapping[str, str]], sites: tuple[str, ...] = SITES) -> None:
+        """Start the server and the sites, and wait until they are connected; the clock of the fault starts."""
+        self.loop.start("server", **environments.get("server", {}))
+        self.loop.wait_until_open(_COME_S)
+        for name in sites:
+            self.loop.start(name, **environments.get(name, {}))
+        self.loop.wait_for_sites(list(sites), _COME_S)
+        self._began = time.monotonic()
+
+    @contextmanager
+    def running(self, *, fails: bool = False) -> Iterator[None]:
+        """The job runs while the body does its worst; at the end of the body it is waited for."""
+
+        def run() -> None:
+            self._error = None
+            try:
+                self.loop.run()
+            except FedKDTAVIError as error:
+                self._error = error
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield
+        thread.join(_RUN_S)
+        assert not thread.is_alive(), "the run has not ended"
+        if self._error is not None:
+            self._ground.say(f"run: {self._error}")
+            if not fails:
+                raise self._error
+        assert not fails or self._error is not None, "the run should have ended with a sentence"
+
+    @property
+    def error(self) -> str:
+        """The sentence that ``run`` has ended with."""
+        return str(self._error or "")
+
+    def reached(self) -> None:
+        """Wait until the site that pauses has begun its round."""
+        self.wait(self.flag.with_suffix(".reached").exists, "the site has not begun the round")
+
+    def go(self) -> None:
+        """Let it go on."""
+        self.flag.with_suffix(".go").touch()
+
+    def wait(self, done: Callable[[], bool], otherwise: str) -> None:
+        """Until ``done`` says so."""
+        end = time.monotonic() + _REACH_S
+        while not done():
+            assert time.monotonic() < end, otherwise
+            time.sleep(0.1)
+
+    def update_of(self, site: str, number: int) -> Path:
+        """Where the server has put a site's update to round ``number``."""
+        return self._stage() / f"round-{number:05d}" / f"{site}.safetensors"
+
+    def _stage(self) -> Path:
+        return self.loop.server / kits.OUT / "task-1" / "federated" / f"teacher-{HEAD}"
+
+    def digest(self) -> str:
+        """Of the model that the run has left."""
+        summary = self._stage().parent / experiments.SUMMARY
+        return json.loads(summary.read_text(encoding="utf-8"))["teachers"][HEAD]["digest"]
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rounds as status.json tells them."""
+        path = self.loop.server / kits.OUT / "status.json"
+        return json.loads(path.read_text(encoding="utf-8"))["stages"][f"teacher-{HEAD}"]["history"]
+
+    def left_out(self) -> dict[int, str]:
+        """Round -> "site: reason" of who was left out of it, from status.json."""
+        return {
+            one["round"]: "; ".join(f"{site}: {why}" for site, why in one["left_out"].items())
+            for one in self.history()
+            if one["left_out"]
+        }
+
+    def said(self, words: str) -> str:
+        """The last sentence with these words that the coordinator has read or can read in the server's log."""
+        logs = sorted((self.loop.server / kits.KIT).rglob("log.txt"))
+        lines = [line for log in logs for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        found = [line.rpartition(" - ")[2] for line in lines if words in line]
+        found += [line for line in self._ground.lines if words in line]
+        assert found, f"nothing says {words!r}"
+        return found[-1]
+
+    def result(self, happened: str, named: str, *, without: tuple[int, ...] | None = None) -> Result:
+        """The row. ``without``: rounds that b could not take part in; None when the fault must leave no trace.
+
+        The weights are held against the plain loop in either case; "not applicable" says that the rounds left out are
+        part of the comparison.
+        """
+        seconds = time.monotonic() - self._began
+        same = self.digest() == self._ground.digest_without(*(without or ()))
+        assert same, f"{self.fault}: the weights are not those of the plain loop"
+        told = "not applicable" if without else "yes"
+        more = f"; weights equal the plain loop without b in {_rounds(without)}" if without else ""
+        return Result(self.fault, happened + more, named, told, round(seconds, 1))
+
+
+def _rounds(numbers: tuple[int, ...]) -> str:
+    return f"round {', '.join(map(str, numbers))}"
+
+
+def record(table: Path, results: list[Result], order: list[str]) -> None:
+    """Put rows into the table, in place of older ones of the same faults."""
+    columns = ["fault", "what happened to the run", "named site and reason", "digest equals run without it", "seconds"]
+    rows = {}
+    if table.exists():
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = {row[columns[0]]: row for row in csv.DictReader(file)}
+    for one in results:
+        values = (one.fault, one.happened, one.named, one.digest, f"{one.seconds:.1f}")
+        rows[one.fault] = dict(zip(columns, values, strict=True))
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[fault] for fault in order if fault in rows)

@@ -68,6 +68,12 @@ def test_a_key_never_leaves_the_site(enrolled):
             assert all(str(enrolled.site).encode() not in archive.read(name) for name in archive.namelist())
 
 
+def test_both_sides_see_the_same_number_of_the_request_to_compare_on_the_phone(enrolled):
+    number = enrol.number(enrolled.site / "key" / "site-1.request.zip")
+    assert len(number.replace(" ", "")) == 20
+    assert sum(number in said for said in enrolled.said) >= 2
+
+
 def test_a_site_runs_our_executor_alone_and_sends_no_logs(enrolled):
     local = enrolled.site / "kit" / "local"
     resources = json.loads((local / "resources.json").read_text())

@@ -61,7 +61,7 @@ def test_rounds_sites_and_frozen_heads_are_told(tmp_path):
     assert [site["name"] for site in found["sites"] if site["seen"] is None] == ["site-2"]
     text = status.text(found)
     assert "round 2 of 4, 1 sites averaged" in text
-    assert "teacher-ms 1: failed (no answer within 30 s)" in text
+    assert "teacher-ms 1: failed, no answer within 30 s" in text
     assert "frozen: teacher-ms round 1: the head ms stays: 1 site has sent it, 3 are needed" in text
 
 
@@ -71,6 +71,7 @@ def test_the_page_is_written_each_round_and_needs_no_other(tmp_path):
     assert made.open == []
     assert made.links == []
     assert "round 2 of 4, 1 sites averaged" in made.texts
+    assert "teacher-ms 1: failed, no answer within 30 s" in made.texts
     assert "the head ms stays: 1 site has sent it, 3 are needed" in made.texts
 
 
@@ -170,3 +171,4 @@ def test_an_ended_certificate_and_a_wrong_clock_refuse_the_start():
 def test_how_long_ago_is_in_words(seconds, words):
     assert status.ago((NOON - timedelta(seconds=seconds)).isoformat(), NOON) == words
     assert status.ago(None) == "never"
+    assert (status.clock("2026-03-01T12:00:00+00:00"), status.clock(None)) == ("2026-03-01 12:00:00", "never")

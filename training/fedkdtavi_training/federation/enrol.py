@@ -113,6 +113,15 @@ def sign(folder: Path, path: Path, approval: Path, days: int = CERTIFICATE_DAYS)
     return approval
 
 
+def number(path: Path) -> str:
+    """A number of the public key in a request, short enough to be read out on the phone: 20 hexadecimal digits.
+
+    It is the engine that holds it against the key when it signs.
+    """
+    digits = str(_asked(path).get("public_key_sha256"))[:20]
+    return " ".join(digits[n : n + 4] for n in range(0, len(digits), 4))
+
+
 def _asked(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:

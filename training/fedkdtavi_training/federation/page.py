@@ -24,7 +24,7 @@ def html(status: words.Status) -> str:
     """The whole page, for a server or a simulation."""
     title = f"Federation {status['project']}" if status["project"] else "Simulated federation"
     known = [status["server"] and f"server {status['server']}", status["k"] and f"k = {status['k']}"]
-    known += [f"fedkdtavi {status['version']}", f"written {status['updated'] or 'before the first round'} (UTC)"]
+    known += [f"fedkdtavi {status['version']}", f"written {words.clock(status['updated'])} UTC"]
     parts = [
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head><body>",
@@ -34,7 +34,9 @@ def html(status: words.Status) -> str:
         "<h2>Rounds</h2>",
         _table(("Stage", "", "Stands at"), [_stage(stage) for stage in status["stages"]], "No round is done yet."),
         "<h2>Sites</h2>",
-        _table(("Site", "Last seen", "Last round", "Certificate"), [_site(site) for site in status["sites"]], "None."),
+        _table(
+            ("Site", "Last seen (UTC)", "Last round", "Certificate"), [_site(site) for site in status["sites"]], "None."
+        ),
         "<h2>Frozen heads</h2>",
         _table(
             ("Stage", "Round", "Why"),
@@ -43,8 +45,11 @@ def html(status: words.Status) -> str:
         ),
         "<h2>Refused at the door</h2>",
         _table(
-            ("When", "Site", "Why"),
-            [[escape(str(one[key])) for key in ("at", "site", "reason")] for one in status["refused"][-10:]],
+            ("When (UTC)", "Site", "Why"),
+            [
+                [escape(words.clock(one["at"])), escape(one["site"]), escape(one["reason"])]
+                for one in status["refused"][-10:]
+            ],
             "Nobody.",
         ),
         "</body></html>\n",
@@ -65,7 +70,7 @@ def _site(site: dict[str, Any]) -> list[str]:
     left = "-" if days is None else f"{days} days left"
     if days is not None and days < WARN_DAYS:
         left = f"<span class='bad'>{left}</span>"
-    return [escape(site["name"]), escape((site["seen"] or "never").replace("+00:00", "").replace("T", " ")),
+    return [escape(site["name"]), escape(words.clock(site["seen"])),
             f"<span class='{kind}'>{escape(words.last(site))}</span>", left]  # fmt: skip
 
 

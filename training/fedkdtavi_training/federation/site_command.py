@@ -74,6 +74,7 @@ def request(
     }
     kits.write(folder / kits.SITE, settings)
     say(f"Send {made} to the coordinator. The key beside it stays here.")
+    say(f"On the phone, read its number to them: {enrol.number(made)}")
     return EXIT_OK
 
 

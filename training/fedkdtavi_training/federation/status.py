@@ -135,7 +135,9 @@ def _server_text(status: Status) -> list[str]:
         days = "-" if site["certificate_days"] is None else f"{site['certificate_days']} days"
         lines.append(f"  {site['name']:<16}{ago(site['seen']):<18}{last(site):<40}{days}")
     lines += [f"  frozen: {one['stage']} round {one['round']}: {one['why']}" for one in latest(status["frozen"])]
-    lines += [f"  refused at the door {one['at']}: {one['site']}: {one['reason']}" for one in status["refused"][-5:]]
+    lines += [
+        f"  refused at the door {clock(one['at'])}: {one['site']}: {one['reason']}" for one in status["refused"][-5:]
+    ]
     return lines + [f"  warning: {warning}" for warning in status["warnings"]]
 
 
@@ -145,7 +147,7 @@ def rounds(stage: dict[str, Any]) -> str:
     of = f" of {stage['of']}" if stage["of"] else ""
     if done is None:
         return f"round 0{of}"
-    out = "".join(f"; left out: {site} ({why})" for site, why in done["left_out"].items())
+    out = "".join(f"; left out: {site}, {why}" for site, why in done["left_out"].items())
     return f"round {done['round']}{of}, {len(done['averaged'])} sites averaged{out}"
 
 
@@ -153,13 +155,18 @@ def last(site: dict[str, Any]) -> str:
     """A site's last round, in words."""
     if not site["round"]:
         return "-"
-    return f"{site['stage']} {site['round']}: {site['outcome']}" + (f" ({site['reason']})" if site["reason"] else "")
+    return f"{site['stage']} {site['round']}: {site['outcome']}" + (f", {site['reason']}" if site["reason"] else "")
 
 
 def latest(frozen: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last frozen heads of every stage: those of its last such round."""
     newest = {one["stage"]: one["round"] for one in frozen}
     return [one for one in frozen if one["round"] == newest[one["stage"]]]
+
+
+def clock(moment: str | None) -> str:
+    """A time in UTC as a table shows it."""
+    return "never" if moment is None else moment.removesuffix("+00:00").replace("T", " ")
 
 
 def ago(moment: str | None, at: datetime | None = None) -> str:

@@ -2,6 +2,7 @@
 # make demo CT=path    annotate another CT: NIfTI, NRRD, MHA or a DICOM folder
 # make test            set up everything and run every suite; TORCH=0 leaves out torch and the suites that need it
 # make federation-demo a whole federation on this machine over mutual TLS, to a bundle and an annotated CT (about 10 min)
+# make test-federation what takes minutes: server and sites in processes of their own, killed and started again
 # make lint | bench | clean
 # Options: PYTHON=python3.12  VENV=folder  OUT=folder  FORCE=1 (replace a result of CT=path, corrections included)
 
@@ -36,7 +37,7 @@ export MPLBACKEND := Agg
 
 federation_ready := $(VENV)/.ready-federation
 
-.PHONY: help demo federation-demo test lint bench clean
+.PHONY: help demo federation-demo test test-federation lint bench clean
 help:
 	@sed -n '1,/^$$/s/^# *//p' Makefile
 
@@ -89,6 +90,9 @@ test: $(test_ready)
 	done; \
 	if [ -n "$$failed" ]; then echo "== Failed:$$failed" >&2; exit 1; fi; \
 	echo "== All suites passed"
+
+test-federation: $(test_ready)
+	@$(python) -m pytest --no-header --color=no -m processes Testing/federation
 
 lint: $(test_ready)
 	@$(VENV)/bin/ruff check .

@@ -14,6 +14,7 @@ from ..federated.config import HEADS
 from . import certificates, engine, enrol, kits, project
 
 Say = Callable[[str], None]
+_ENDED = "FATAL_SYSTEM_ERROR received:"  # what nvflare prints before the controller's own sentence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +125,7 @@ def run(folder: Path, only: int | None, say: Say) -> int:
     Raises:
         UsageError: the server does not run; a job was refused, or ended without a model.
     """
+    folder = folder.resolve()  # a job is read where the engine runs
     plan = _plan(folder)
     if only is not None and only not in plan.jobs:
         raise UsageError(f"task {only} is no job of {plan.name}; its jobs are {', '.join(map(str, plan.jobs))}.")
@@ -136,30 +138,46 @@ def run(folder: Path, only: int | None, say: Say) -> int:
 
 
 def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
-    from .flare.job import AGAIN, write_job
+    from .flare.job import AGAIN, FAILED, write_job
 
     teachers = {HEADS[n - 1]: found for n in (1, 2, 3) if (found := model(folder, n)) is not None}
-    out = (folder / kits.OUT / f"task-{task}").resolve()
+    out = folder / kits.OUT / f"task-{task}"
     experiment = plan.experiment(task, out, {}, teachers if task == 0 else {})
     job = write_job(experiment, folder / kits.JOBS / f"task-{task}", name=f"{plan.name}-task-{task}")
-    kit = ["--startup-kit", str((folder / kits.COORDINATOR).resolve())]
+    kit = ["--startup-kit", str(folder / kits.COORDINATOR)]
     while True:
-        (out / AGAIN).unlink(missing_ok=True)
-        number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
-        say(f"task {task} ({project.TASKS[task]}): submitted as {number}")
-        try:
-            ended = str(enrol.flare(["job", "wait", number, *kit], folder).get("status", "unknown"))
-        except UsageError as error:  # also when a site was lost on the way, whatever came of the run
-            ended = str(error).rstrip(".")
-        if not (out / AGAIN).exists():
-            break
-        say(f"task {task} ({project.TASKS[task]}): {kits.read(out / AGAIN, 'run')['site']} has come; going on with it")
+        for left in (AGAIN, FAILED):
+            (out / left).unlink(missing_ok=True)
+        said_before = _size(folder / engine.CONSOLE)
+    number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
+    say(f"task {task} ({project.TASKS[task]}): submitted as {number}")
+    why = ""
+    try:
+        enrol.flare(["job", "wait", number, *kit], folder)
+    except UsageError as error:  # the engine tells of a failed job as of a failed command
+        why = str(error)
     if model(folder, task) is None:
+        why = _reason(folder / engine.CONSOLE, said_before) or why or "it gave no reason"
         raise UsageError(
-            f"task {task} ({project.TASKS[task]}): ended without a model ({ended}); see "
-            f"`fedkdtavi federation status {folder}`, and run it again to go on from its checkpoint."
+            f"task {task} ({project.TASKS[task]}): ended without a model ({why.rstrip('.')}); mend it, and call `run` "
+            "again: it goes on from its checkpoint."
         )
     say(f"task {task} ({project.TASKS[task]}): done")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reason(console: Path, start: int) -> str | None:
+    """The sentence with which the rounds ended, from what the engine has printed since."""
+    if not console.exists():
+        return None
+    with console.open("rb") as file:
+        file.seek(start)
+        lines = file.read().decode(errors="replace").splitlines()
+    ends = [line.split(_ENDED, 1)[1].strip() for line in lines if _ENDED in line]
+    return ends[-1] if ends else None
 
 
 def model(folder: Path, task: int) -> Path | None:

@@ -23,7 +23,7 @@ from ...train import prepare_torch
 from ..progress import DOOR, Progress, now, read_door
 from ..settings import ServerSettings, read
 from .driver import FlareDriver, ReturnedError, StoppedError
-from .job import AGAIN
+from .job import AGAIN, FAILED
 
 ARM = "federated"
 
@@ -49,10 +49,11 @@ class FedKDTAVIController(Controller):
         """Read what the job asks for and where this server writes; a job that makes no sense ends here."""
         try:
             local = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT).get_site_config_dir()
-            self._plan = Experiment.model_validate(self.experiment)
-            self._out = read(ServerSettings, local, "server").out / self._plan.out.name
-            (self._out / AGAIN).unlink(missing_ok=True)
-            self._began = now()
+            plan = Experiment.model_validate(self.experiment)
+            self._out = read(ServerSettings, local, "server").out / plan.out.name
+            for left in (AGAIN, FAILED):
+                (self._out / left).unlink(missing_ok=True)
+            self._plan, self._began = plan, now()
         except (FedKDTAVIError, ValueError, OSError) as error:
             self.system_panic(f"The job cannot run here: {error}", fl_ctx)
 
@@ -79,11 +80,19 @@ class FedKDTAVIController(Controller):
             )
         except ReturnedError as error:
             self.log_info(fl_ctx, str(error))
-            files.write_bytes(self._out / AGAIN, json.dumps({"site": error.site}).encode())
+            self._leave(AGAIN, json.dumps({"site": error.site}), fl_ctx)
         except StoppedError as error:
             self.log_warning(fl_ctx, str(error))
         except FedKDTAVIError as error:
+            self._leave(FAILED, f"{error}\n", fl_ctx)
             self.system_panic(str(error), fl_ctx)
+
+    def _leave(self, name: str, text: str, fl_ctx: FLContext) -> None:
+        """Say beside the results how the run ended."""
+        try:
+            files.write_bytes(self._out / name, text.encode())
+        except FedKDTAVIError as error:  # a full disk: the log has it
+            self.log_error(fl_ctx, str(error))
 
     def _returned(self, site: str) -> bool:
         """Has it registered since this job began? Then what runs there is not part of it."""

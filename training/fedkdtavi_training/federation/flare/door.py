@@ -1,4 +1,7 @@
-"""The door: a site of another version is not let in. Both versions are named in the server's log and its status."""
+"""The door: who comes with another version, or under another's name, is not let in, and the server says so.
+
+A site has a door of its own: of a job it builds our executor, and refuses whatever else the job names.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.fl_exception import NotAuthenticated
+from nvflare.apis.fl_exception import NotAuthenticated, UnsafeComponentError
 
 from fedkdtavi_core.errors import FedKDTAVIError
 
@@ -18,22 +21,43 @@ from ..progress import Door
 
 TOLD = "fedkdtavi_versions"
 """What a site says of itself when it registers: a dict of ``version`` and ``schema_version``."""
+EXECUTOR = "fedkdtavi_training.federation.flare.executor.FedKDTAVIExecutor"
+NOT_THEIRS = "who came under this name has not shown its certificate and key"
+_BEFORE = "fedkdtavi_token_before"
 _ADMIN = "admin"  # nvflare's client type of the coordinator's console
 _SEEN_EVERY_S = 20.0
+_EVENTS = (
+    EventType.CLIENT_REGISTER_RECEIVED,
+    EventType.CLIENT_REGISTER_PROCESSED,
+    EventType.CLIENT_HEARTBEAT_PROCESSED,
+)
 
 
 class SiteDoor(FLComponent):
-    """Tells the server which versions are installed here; nothing else."""
+    """Tells the server which versions are installed here, and lets a job build nothing but our executor.
+
+    FLARE's own list of classes is not asked for a job whose description, which the server writes, says that it brings
+    code. This one always is.
+    """
 
     def __init__(self, version: str, schema_version: int) -> None:
         super().__init__()
         self.version, self.schema_version = version, schema_version
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Just before the site registers."""
+        """Just before the site registers, and before anything of a job is built.
+
+        Raises:
+            UnsafeComponentError: it is not our executor.
+        """
         if event_type == EventType.BEFORE_CLIENT_REGISTER:
             told = {"version": self.version, "schema_version": self.schema_version}
             fl_ctx.set_prop(TOLD, told, private=False, sticky=False)
+        elif event_type == EventType.BEFORE_BUILD_COMPONENT:
+            asked = fl_ctx.get_prop(FLContextKey.COMPONENT_CONFIG)
+            if not isinstance(asked, dict) or asked.get("path") != EXECUTOR or asked.get("args"):
+                named = str(asked.get("path") or asked.get("name")) if isinstance(asked, dict) else "something"
+                raise UnsafeComponentError(f"The job asks for {named[:120]}; this site runs {EXECUTOR} alone.")
 
 
 class ServerDoor(FLComponent):
@@ -57,7 +81,7 @@ class ServerDoor(FLComponent):
         Raises:
             NotAuthenticated: the site is not let in.
         """
-        if event_type not in (EventType.CLIENT_REGISTER_RECEIVED, EventType.CLIENT_HEARTBEAT_PROCESSED):
+        if event_type not in _EVENTS:
             return
         peer = fl_ctx.get_peer_context()
         if peer is None or fl_ctx.get_prop(FLContextKey.CLIENT_TYPE) == _ADMIN:
@@ -66,11 +90,25 @@ class ServerDoor(FLComponent):
         if event_type == EventType.CLIENT_HEARTBEAT_PROCESSED:
             self._seen(site)
             return
+        if event_type == EventType.CLIENT_REGISTER_PROCESSED:
+            self._processed(site, fl_ctx)
+            return
         reason = refusal(site, peer.get_prop(TOLD), self.version, self.schema_version, self.sites)
         if reason is not None:
             self._note(lambda: self._door.refused(site if site in self.sites else "unknown", reason))
             raise NotAuthenticated(reason)
-        self._note(lambda: self._door.came(site, registered=True))
+        # It has only said its name so far; FLARE looks at its certificate next, and gives whom it lets in a new token.
+        fl_ctx.set_prop(_BEFORE, _token(site, fl_ctx), private=True, sticky=False)
+
+    def _processed(self, site: str, fl_ctx: FLContext) -> None:
+        """FLARE has looked: was it let in?"""
+        if _token(site, fl_ctx) not in (None, fl_ctx.get_prop(_BEFORE)):
+            self._note(lambda: self._door.came(site, registered=True))
+            return
+        reason = fl_ctx.get_prop(FLContextKey.UNAUTHENTICATED) or NOT_THEIRS
+        self.logger.error(f"{site} is not let in: {reason}")
+        self._note(lambda: self._door.refused(site, reason))
+        fl_ctx.set_prop(FLContextKey.UNAUTHENTICATED, reason, sticky=False)  # or it would go on asking for minutes
 
     def _seen(self, site: str) -> None:
         if site in self.sites and time.monotonic() - self._noted.get(site, -_SEEN_EVERY_S) >= _SEEN_EVERY_S:
@@ -83,6 +121,11 @@ class ServerDoor(FLComponent):
             write()
         except FedKDTAVIError as error:
             self.logger.error(str(error))
+
+
+def _token(site: str, fl_ctx: FLContext) -> str | None:
+    """The token of the site of that name that is let in now."""
+    return next((one.token for one in fl_ctx.get_engine().get_clients() if one.name == site), None)
 
 
 def refusal(site: str, told: Any, version: str, schema_version: int, sites: list[str]) -> str | None:

@@ -15,6 +15,8 @@ _HERE = "fedkdtavi_training.federation.flare"
 SITE_APP, SERVER_APP = "site", "server"
 AGAIN = "again.json"
 """Beside a job's results: it has ended so that it is submitted again, with a site that has come in the meantime."""
+FAILED = "failed.txt"
+"""There, too: the sentence with which a run ended without a model."""
 _ASK_S = 1  # how often a site asks for a task; FLARE's default is 2
 
 

@@ -20,7 +20,7 @@ from ...federated.pace import to_stderr
 from ...train import TrainingError
 from ..settings import ELSEWHERE
 from .controller import ARM
-from .job import write_job
+from .job import FAILED, write_job
 
 
 def simulate(
@@ -60,9 +60,13 @@ def simulate(
         "class_list_enforcement_mode": "enforce",
     })  # fmt: skip
     result = out / ARM / experiments.SUMMARY
-    result.unlink(missing_ok=True)
+    failed = out / FAILED
+    for left in (result, failed):
+        left.unlink(missing_ok=True)
     say(f"FLARE's simulator: {len(names)} sites, log in {workspace}")
     code = _simulator(job, workspace, names, own)
+    if failed.exists():
+        raise TrainingError(failed.read_text(encoding="utf-8").strip())
     if not result.exists():
         raise TrainingError(f"FLARE's simulator ended (code {code}) without a result; its log is {workspace}.log.")
     return json.loads(result.read_text(encoding="utf-8"))

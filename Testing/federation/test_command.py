@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import hospitals
 import projects
@@ -138,11 +139,18 @@ def test_what_runs_is_not_started_twice_and_can_be_stopped(fake):
         engine.stop("site", fake)
 
 
+def door_came(out: Path) -> dict[str, str]:
+    """Who came, as the status says it."""
+    path = out / "door.json"
+    return json.loads(path.read_text())["came"] if path.exists() else {}
+
+
 @needs_flare
 class TestDoor:
     """A registration as the engine brings it: what the site says of itself comes with its context."""
 
-    def knock(self, out: Path, name: str, told: object, *, kind: str = "regular"):
+    def knock(self, out: Path, name: str, told: object, *, kind: str = "regular", shown: bool = True):
+        """``shown``: whether the engine finds its certificate and key to be those of its name."""
         from nvflare.apis.event_type import EventType
         from nvflare.apis.fl_constant import FLContextKey, ReservedKey
         from nvflare.apis.fl_context import FLContext
@@ -154,12 +162,29 @@ class TestDoor:
         peer.set_prop(TOLD, told, private=False, sticky=False)
         context.set_peer_context(peer)
         context.set_prop(FLContextKey.CLIENT_TYPE, kind, private=False, sticky=False)
-        ServerDoor("1.2", 1, ["site-1"], str(out)).handle_event(EventType.CLIENT_REGISTER_RECEIVED, context)
+        clients = [SimpleNamespace(name="site-1", token="old")]
+        engine = SimpleNamespace(get_clients=lambda: clients)
+        context.set_prop(ReservedKey.ENGINE, engine, private=True, sticky=False)
+        door = ServerDoor("1.2", 1, ["site-1"], str(out))
+        door.handle_event(EventType.CLIENT_REGISTER_RECEIVED, context)
+        assert not door_came(out)  # it has only said its name so far
+        if shown:
+            clients[:] = [SimpleNamespace(name=name, token="new")]
+        door.handle_event(EventType.CLIENT_REGISTER_PROCESSED, context)
+        return context.get_prop(FLContextKey.UNAUTHENTICATED)
 
     def test_the_projects_version_is_let_in_and_noted(self, tmp_path):
         self.knock(tmp_path, "site-1", {"version": "1.2", "schema_version": 1})
         assert status.of_results(tmp_path)["refused"] == []
-        assert "site-1" in json.loads((tmp_path / "door.json").read_text())["came"]
+        assert "site-1" in door_came(tmp_path)
+
+    def test_who_comes_under_another_name_is_refused_and_told_so_and_the_site_of_that_name_has_not_come(self, tmp_path):
+        told = {"version": "1.2", "schema_version": 1}
+        assert "has not shown its certificate" in self.knock(tmp_path, "site-1", told, shown=False)
+        (refused,) = status.of_results(tmp_path)["refused"]
+        assert refused["site"] == "site-1"
+        assert "has not shown its certificate" in refused["reason"]
+        assert door_came(tmp_path) == {}
 
     @pytest.mark.parametrize(
         ("name", "told", "words"),
@@ -193,6 +218,36 @@ class TestDoor:
         context = FLContext()
         SiteDoor("1.2", 1).handle_event(EventType.BEFORE_CLIENT_REGISTER, context)
         assert context.get_all_public_props()[TOLD] == {"version": "1.2", "schema_version": 1}
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            {"path": "nvflare.app_common.executors.client_api_launcher_executor.ClientAPILauncherExecutor"},
+            {"path": "fedkdtavi_training.federation.flare.executor.FedKDTAVIExecutor", "args": {"command": "sh"}},
+            {"path": "fedkdtavi_training.federation.flare.controller.FedKDTAVIController"},
+            {"name": "SubprocessLauncher", "args": {"script": "python3 x.py"}},
+            "os.system",
+        ],
+    )
+    @pytest.mark.parametrize("says_it_brings_code", [False, True])
+    def test_a_site_builds_our_executor_alone_whatever_the_jobs_description_says(self, asked, says_it_brings_code):
+        """With ``byoc`` in a job's description, which the server writes, the engine asks its own list no more."""
+        from nvflare.apis.event_type import EventType
+        from nvflare.apis.fl_constant import FLContextKey
+        from nvflare.apis.fl_context import FLContext
+        from nvflare.apis.fl_exception import UnsafeComponentError
+
+        from fedkdtavi_training.federation.flare.door import EXECUTOR, SiteDoor
+
+        def build(config: object) -> None:
+            context = FLContext()
+            context.set_prop(FLContextKey.COMPONENT_CONFIG, config, sticky=False, private=True)
+            context.set_prop(FLContextKey.JOB_META, {"byoc": says_it_brings_code}, sticky=False, private=True)
+            SiteDoor("1.2", 1).handle_event(EventType.BEFORE_BUILD_COMPONENT, context)
+
+        build({"path": EXECUTOR, "args": {}})
+        with pytest.raises(UnsafeComponentError, match=r"this site runs .*FedKDTAVIExecutor alone"):
+            build(asked)
 
 
 def test_simulation_by_the_engine_is_handed_on(monkeypatch, tmp_path):

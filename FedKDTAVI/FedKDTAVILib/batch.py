@@ -4,6 +4,7 @@
 
 Every CT gets a folder of its own with labels, measurements, picture and provenance, all of it or none, and a process of
 its own: memory stays flat, and a CT that crashes it stops none of the others. Exit codes are those of the command line.
+With --site every result also becomes a case of a site dataset, all its labels predicted: reviewers open it later.
 """
 
 # ASCII only: Slicer reads a script in whatever the system's code page is.
@@ -22,12 +23,19 @@ if __name__ == "__main__":  # started as a script: the module's packages lie bes
 from slicer.i18n import tr as _
 
 from fedkdtavi_core.errors import EXIT_CANCELLED, EXIT_OK, FedKDTAVIError, UsageError
+from fedkdtavi_core.labels.annotated import PROVENANCE
+from fedkdtavi_core.site.dataset import SITE, open_site
+from fedkdtavi_core.site.import_labels import case_with
+from fedkdtavi_core.site.incoming import ct_digest
+from fedkdtavi_core.site.init import init_site
+from fedkdtavi_core.site.localkey import default_key
 from FedKDTAVILib.batchCases import BatchCase, findCases
 from FedKDTAVILib.blockingProcess import BlockingProcess
 from FedKDTAVILib.messages import Done, Failed, Message, helloProblem
 from FedKDTAVILib.process import Ended
 
 _EXIT_UNEXPECTED = 1
+_WATCHED = ("--progress", "json", "--cancel-on-stdin-close")
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--in", dest="input", metavar="FOLDER", type=Path, required=True,
                         help=_("folder with CTs (files or DICOM folders), or a site dataset"))  # fmt: skip
     result.add_argument("--out", metavar="FOLDER", type=Path, required=True, help=_("folder for the results"))
+    result.add_argument("--site", metavar="FOLDER", type=Path,
+                        help=_("site dataset that takes the CTs, without identity, with the predictions to review"))  # fmt: skip  # noqa: E501
     result.add_argument("--bundle", metavar="B", help=_("model bundle, folder or zip (default: the one in use)"))
     result.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=_("where the networks run"))
     result.add_argument("--force", action="store_true", help=_("replace results that are there, corrections included"))
@@ -83,8 +93,10 @@ def main(argv: Sequence[str]) -> int:
 def run(options: argparse.Namespace) -> int:
     """Annotate every CT, one after another, and close with a summary."""
     cases = findCases(options.input)
+    if options.site is not None and not (options.site / SITE).exists():
+        init_site(options.site)
     if options.resume:
-        left = [case for case in cases if not (options.out / case.name / "provenance.json").is_file()]
+        left = [case for case in cases if not (_isAnnotated(case, options) and _isInSite(case, options))]
         if len(left) < len(cases):
             _say(_("{count} CTs are done already.").format(count=len(cases) - len(left)))
         cases = left
@@ -107,12 +119,29 @@ def run(options: argparse.Namespace) -> int:
     )
     for outcome in failed:
         _say(_("  {case}: exit code {code}").format(case=outcome.case.path, code=outcome.exitCode))
+    if options.site is not None and len(failed) < len(outcomes):
+        _say(
+            _("{site}: holds the predictions; until a person has reviewed them they are no ground truth.").format(
+                site=options.site
+            )
+        )
     return failed[0].exitCode if failed else EXIT_OK
 
 
 def annotateCase(case: BatchCase, options: argparse.Namespace) -> Outcome:
-    """Annotate one CT in a process of its own; a KeyboardInterrupt ends that process first."""
+    """Annotate one CT, and take it into the site if there is one; each in a process of its own."""
     start = time.monotonic()
+    code, sentence = EXIT_OK, ""
+    if not (options.resume and _isAnnotated(case, options)):
+        code, sentence = _work(_arguments(case, options))
+    if code == EXIT_OK and options.site is not None:
+        site, result = options.site.resolve(), (options.out / case.name).resolve()
+        code, sentence = _work(["-m", "fedkdtavi_core", "site", "import", str(site), str(result), "--add", *_WATCHED])
+    return Outcome(case, code, sentence, time.monotonic() - start)
+
+
+def _work(arguments: list[str]) -> tuple[int, str]:
+    """Exit code and sentence of a child; a KeyboardInterrupt ends it first."""
     process = BlockingProcess()
     messages: list[Message] = []
     problems: list[str] = []
@@ -124,20 +153,32 @@ def annotateCase(case: BatchCase, options: argparse.Namespace) -> Outcome:
             process.cancel()
         messages[1:] = [message]  # the first and the last are enough
 
-    process.start(_arguments(case, options), take, ended.append)
+    process.start(arguments, take, ended.append)
     try:
         process.wait()
     finally:
         if process.isRunning():
             process.cancel()
             process.wait()
-    code, sentence = _judged(ended[0], messages[-1] if messages else None, problems)
-    return Outcome(case, code, sentence, time.monotonic() - start)
+    return _judged(ended[0], messages[-1] if messages else None, problems)
+
+
+def _isAnnotated(case: BatchCase, options: argparse.Namespace) -> bool:
+    return (options.out / case.name / PROVENANCE).is_file()
+
+
+def _isInSite(case: BatchCase, options: argparse.Namespace) -> bool:
+    """Has the site, if there is one, labels for the CT of this result?"""
+    if options.site is None:
+        return True
+    digest = ct_digest(options.out / case.name)
+    found = None if digest is None else case_with(open_site(options.site), digest, default_key(options.site))
+    return found is not None and bool(found.record.labels)
 
 
 def _arguments(case: BatchCase, options: argparse.Namespace) -> list[str]:
     arguments = ["-m", "fedkdtavi_core", "annotate", str(case.path.resolve()), "--out", str(options.out.resolve())]
-    arguments += ["--name", case.name, "--device", options.device, "--progress", "json", "--cancel-on-stdin-close"]
+    arguments += ["--name", case.name, "--device", options.device, *_WATCHED]
     if options.bundle:
         # The child works in the module's folder, where a relative path would mean another place.
         arguments += ["--bundle", str(Path(options.bundle).resolve())]

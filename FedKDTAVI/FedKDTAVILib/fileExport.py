@@ -11,8 +11,8 @@ from fedkdtavi_core.labels.annotated import write_annotation
 from fedkdtavi_core.labels.case import output_folder
 from fedkdtavi_core.labels.record import volume_digest
 from fedkdtavi_core.labels.tables import write_measurements
+from fedkdtavi_core.site.provenance import anonymous_provenance
 
-from .caseFolder import anonymousProvenance
 from .caseNodes import CaseNodes
 from .volumes import volumeFromNode
 
@@ -45,7 +45,7 @@ def exportFiles(caseNodes: CaseNodes, folder: Path, *, replace: bool = False) ->
     annotation, volume = caseNodes.toAnnotation(), volumeFromNode(caseNodes.volume)
     measurements = measure(volume, annotation)
     provenance = annotation.provenance
-    annotation.provenance = anonymousProvenance(provenance)
+    annotation.provenance = anonymous_provenance(provenance)
     notes = []
     with output_folder(Path(folder), force=replace) as partial:
         write_annotation(partial, annotation, volume.grid, {"sha256": volume_digest(volume)})

@@ -23,9 +23,10 @@ from fedkdtavi_core.site.ctfile import stored, write_ct
 from fedkdtavi_core.site.dataset import CASES, CT, SITE, case_folders
 from fedkdtavi_core.site.dataset import LABELS as RECORD
 from fedkdtavi_core.site.init import init_site
+from fedkdtavi_core.site.provenance import anonymous_provenance
 from fedkdtavi_core.volume import Volume
 
-from .caseFolder import OURS, anonymousProvenance, folderDigest
+from .caseFolder import OURS, folderDigest
 from .caseNodes import CaseNodes
 from .caseOpening import openCase
 from .fileExport import exportFiles
@@ -107,7 +108,7 @@ def siteCases(siteFolder: Path) -> list[CaseSummary]:
 
 
 def _anonymous(annotation: Annotation, digest: str, prediction: dict[str, Any]) -> dict[str, Any]:
-    kept = anonymousProvenance(annotation.provenance)
+    kept = anonymous_provenance(annotation.provenance)
     kept["ct"]["sha256"] = digest
     kept["prediction"] = prediction
     return kept

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from fedkdtavi_core.annotation import Status
 from fedkdtavi_core.errors import EXIT_CANCELLED, EXIT_INPUT, EXIT_OK, EXIT_USAGE, UsageError
+from fedkdtavi_core.site.check import ERROR, check_site
+from fedkdtavi_core.site.dataset import open_site
 from FedKDTAVILib import batch
 from FedKDTAVILib.batchCases import BatchCase, findCases
+from FedKDTAVILib.caseFolder import folderDigest
+from FedKDTAVILib.landmarkNodes import setPointState
+from FedKDTAVILib.siteCase import exportCase, openCase
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLE_CT = REPOSITORY / "Resources" / "SampleData" / "phantom-tavi.nii.gz"
@@ -136,3 +142,45 @@ def test_cancelled_by_the_keyboard(tmp_path, monkeypatch, capsys):
     assert "Cancelled" in capsys.readouterr().err
     assert not started[0].isRunning()
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+def test_predictions_as_cases_of_a_site(tmp_path, capsys):
+    source, out, site = tmp_path / "in", tmp_path / "out", tmp_path / "Klinik é"
+    source.mkdir()
+    shutil.copy(SAMPLE_CT, source / "Muster Erika.nii.gz")
+    options = ["--in", str(source), "--out", str(out), "--site", str(site), "--no-report", "--device", "cpu"]
+    assert batch.main(options) == EXIT_OK
+    assert "no ground truth" in capsys.readouterr().out
+    (case,) = open_site(site).cases
+    assert {record.status for record in case.record.labels.values()} == {Status.PREDICTED}
+    assert {"hinge_rcc", "ostium_lca", "calcification"} <= case.record.labels.keys()
+    assert case.record.truth() == ()
+    assert [problem for problem in check_site(site) if problem.level == ERROR] == []
+    assert not any(b"Muster" in path.read_bytes() for path in case.path.rglob("*"))
+    before = folderDigest(case.path)
+    # Done already: neither annotated nor imported again. A run that was stopped between the two goes on there.
+    assert batch.main([*options, "--resume"]) == EXIT_OK
+    assert folderDigest(case.path) == before
+    shutil.rmtree(case.path)
+    assert batch.main([*options, "--resume"]) == EXIT_OK
+    (case,) = open_site(site).cases
+    caseNodes = openCase(case.path)
+    annotation = caseNodes.toAnnotation()
+    assert {landmark.status for landmark in annotation.landmarks.values()} == {Status.PREDICTED}
+    assert annotation.provenance["bundle"]["digest"] == case.record.labels["hinge_rcc"].bundle
+    setPointState(caseNodes.landmarks, "hinge_rcc", annotation.landmarks["hinge_rcc"].position, Status.CONFIRMED)
+    assert exportCase(caseNodes, site, reviewer="R1") == case.path
+    assert open_site(site).case(case.id).record.truth() == ("hinge_rcc",)
+    assert open_site(site).case(case.id).record.labels["hinge_rcc"].bundle == annotation.provenance["bundle"]["digest"]
+    # A later prediction leaves what was reviewed alone.
+    assert batch.main([*options, "--force"]) == EXIT_OK
+    assert open_site(site).case(case.id).record.truth() == ("hinge_rcc",)
+
+
+def test_a_site_that_is_none_is_refused_before_any_work(tmp_path, capsys):
+    source, holiday = tmp_path / "in", tmp_path / "holiday"
+    touch(source, "ct.nii.gz")
+    touch(holiday, "picture.jpg")
+    assert batch.main(["--in", str(source), "--out", str(tmp_path / "out"), "--site", str(holiday)]) == EXIT_USAGE
+    assert "is no site dataset" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from fedkdtavi_core.labels.case import output_folder
 from fedkdtavi_core.labels.markups import write_contour, write_landmarks
 from fedkdtavi_core.labels.segmentation import write_segment
 from fedkdtavi_core.site.add import add_ct
+from fedkdtavi_core.site.adopt import adopt
 from fedkdtavi_core.site.dataset import open_site
 from fedkdtavi_core.site.import_labels import find_case, import_labels
 from fedkdtavi_core.site.localkey import default_key
@@ -67,8 +68,8 @@ def test_predictions_stay_predictions(site, tmp_path):
 def test_no_path_of_the_hospital_comes_along(site, tmp_path):
     take(site, site_cases.annotated(tmp_path / "a", volume(site)))
     texts = [path.read_bytes() for path in (site / "cases" / "one").iterdir() if path.suffix == ".json"]
-    assert len(texts) == 2
-    assert not any(b"patients" in text for text in texts)
+    assert len(texts) == 3
+    assert not any(b"patients" in text or b"path" in text for text in texts)
 
 
 def test_what_was_moved_since_is_corrected_by_a_named_reviewer(site, tmp_path):
@@ -365,3 +366,56 @@ def test_the_command_tells_what_it_took(site, tmp_path, capsys):
     assert one["case"] == "one"
     assert one["taken"]["hinge_rcc"] == "confirmed"
     assert one["taken"]["hinge_lcc"] == "predicted"
+
+
+def made_on(folder: Path, ct: Path) -> Path:
+    """An annotation folder of the CT file ``ct``, with paths as annotate writes them."""
+    from fedkdtavi_core.readers import read_volume
+
+    read = read_volume(ct)
+    annotation = read_annotation(site_cases.annotated(folder / "draft", read), read.grid).annotation
+    annotation.warnings = ["weak contrast"]
+    annotation.landmarks["hinge_lcc"].flags = ["low"]
+    (folder / "result").mkdir()
+    write_annotation(folder / "result", annotation, read.grid, {"path": str(ct), "chosen_series": None})
+    return folder / "result"
+
+
+def test_a_result_whose_ct_the_site_has_not_got_brings_it_along(site, tmp_path, capsys):
+    import ct_files
+
+    source = ct_files.nifti(tmp_path / "Muster.nii.gz", ct_files.chest(seed=7).astype(np.float32) + 0.4)
+    folder = made_on(tmp_path, source)
+    assert main(["site", "import", str(site), str(folder)]) == errors.EXIT_INPUT
+    assert main(["site", "import", str(site), str(folder), "--add", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out.splitlines()[-1])["inputs"]
+    case = open_site(site).case(one["case"])
+    assert set(one["taken"].values()) == {"predicted"} and one["taken"].keys() == ALL
+    assert case.record.truth() == ()
+    # It opens as what annotate wrote: the bundle, flags and covariance are known, and the hospital's names are not.
+    found = read_annotation(case.path, case.read_grid())
+    assert found.changed == []
+    assert found.provenance["bundle"] == {"digest": "ab12"}
+    assert found.annotation.landmarks["hinge_lcc"].flags == ["low"]
+    assert found.annotation.landmarks["hinge_lcc"].covariance is not None
+    assert found.annotation.warnings == ["weak contrast"]
+    assert not any(b"Muster" in path.read_bytes() for path in case.path.iterdir())
+    assert main(["site", "import", str(site), str(folder), "--add"]) == 0
+    assert len(open_site(site).cases) == 3
+
+
+def test_a_ct_that_changed_or_went_since_is_not_taken_along(site, tmp_path):
+    import ct_files
+
+    source = ct_files.nifti(tmp_path / "a.nii.gz", ct_files.chest(seed=7))
+    folder, key = made_on(tmp_path, source), default_key(site)
+    ct_files.nifti(source, ct_files.chest(seed=8))
+    with pytest.raises(errors.InputError, match="is not the CT that was annotated"):
+        adopt(site, folder, key)
+    source.unlink()
+    with pytest.raises(errors.InputError, match="is not there"):
+        adopt(site, folder, key)
+    with pytest.raises(errors.UsageError, match="folders written by annotate"):
+        adopt(site, folder / "landmarks.mrk.json", key)
+    assert len(open_site(site).cases) == 2
+    assert not key.exists()

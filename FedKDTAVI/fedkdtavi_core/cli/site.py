@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     labels = "folders written by annotate; or, with --case, .mrk.json and .seg.nrrd files of 3D Slicer"
     imports.add_argument("labels", metavar="LABELS", nargs="+", type=Path, help=labels)
     imports.add_argument("--case", metavar="ID", help="the case they belong to (default: found by the CT's digest)")
+    adds = "take in the CT that a folder was made on, where the site has not got it"
+    imports.add_argument("--add", action="store_true", help=adds)
     imports.add_argument("--reviewer", metavar="NAME", help="pseudonym of who reviewed them")
     imports.add_argument("--force", action="store_true", help="replace reviewed labels that differ")
     status = action("status", "count labels: truth, predicted, absent, unlabelled")
@@ -98,6 +100,7 @@ def _add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..site.adopt import adopt
     from ..site.dataset import open_site
     from ..site.import_labels import find_case, import_labels
     from ..site.localkey import default_key
@@ -108,8 +111,12 @@ def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     groups = [[path] for path in args.labels if path.is_dir()] + ([files] if files else [])
 
     def one(group: list[Path], progress: Any) -> dict[str, Any]:
-        case = find_case(open_site(args.folder), group[0], key, args.case)
-        done = import_labels(case, group, reviewer=args.reviewer, force=args.force, progress=progress)
+        if args.add and args.case is None:
+            case = adopt(args.folder, group[0], key, progress=progress.part(0.0, 0.5))
+        else:
+            case = find_case(open_site(args.folder), group[0], key, args.case)
+        rest = progress.part(0.5, 1.0) if args.add else progress
+        done = import_labels(case, group, reviewer=args.reviewer, force=args.force, progress=rest)
         told = ", ".join(f"{label_id} {status}" for label_id, status in done.taken.items()) or "nothing new"
         console.say(f"{done.case}: {told}" + (f"; kept as reviewed: {', '.join(done.kept)}" if done.kept else ""))
         for note in done.notes:

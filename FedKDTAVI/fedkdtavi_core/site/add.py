@@ -32,6 +32,7 @@ def add_ct(
     key: Path | None = None,
     series: str | int | None = None,
     phase: str | int | None = None,
+    expected: str | None = None,
     progress: Progress = SILENT,
 ) -> Added:
     """Take one CT into the site ``folder``, without any label.
@@ -41,11 +42,12 @@ def add_ct(
         ct: NIfTI, NRRD or MHA file, or a folder with DICOM files.
         key: the local key; default see :func:`~.localkey.default_key`.
         series, phase: which of several, see :func:`~fedkdtavi_core.readers.read_volume`.
+        expected: digest that the CT must have as it is read.
         progress: reports and can cancel.
 
     Raises:
         UsageError: no site, or it cannot be written.
-        InputError: the CT cannot be read, or is in the site already.
+        InputError: the CT cannot be read, is in the site already, or is not the ``expected`` one.
     """
     folder = Path(folder)
     key = default_key(folder) if key is None else Path(key)
@@ -53,6 +55,8 @@ def add_ct(
         site = open_site(folder)
         volume = read_volume(ct, series=series, phase=phase, progress=progress.part(0.0, 0.6))
         source = volume_digest(volume)
+        if expected not in (None, source):
+            raise InputError(f"{ct}: is not the CT that was annotated, or has changed since; annotate it again.")
         _refuse_known(ct, site, key, source)
         case_id = new_case_id(site.folder)
         with output_folder(folder / CASES / case_id, marker=LABELS) as partial:

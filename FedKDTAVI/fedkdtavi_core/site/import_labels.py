@@ -22,6 +22,7 @@ from ..labels.annotated import (
     kept_landmark,
     mask_digest,
     read_provenance,
+    write_annotation,
 )
 from ..labels.case import output_folder
 from ..labels.jsonfile import write_json
@@ -55,16 +56,21 @@ def find_case(site: Site, source: Path, key: Path, case_id: str | None = None) -
     digest = ct_digest(source)
     if digest is None and case_id is None:
         raise UsageError(f"{source}: does not tell which CT it belongs to; name the case with --case.")
-    entries = read_key(key)
     if case_id is not None:
         case = site.case(case_id)
-        if digest is not None and not _belongs(case, digest, entries):
+        if digest is not None and not _belongs(case, digest, read_key(key)):
             raise InputError(f"{source}: these are labels of another CT than {case_id}; leave out --case to find it.")
         return case
-    for case in site.cases:
-        if _belongs(case, digest, entries):
-            return case
+    case = case_with(site, digest, key)
+    if case is not None:
+        return case
     raise InputError(f"{source}: the CT it was made on is not in this site; add it with `fedkdtavi site add` first.")
+
+
+def case_with(site: Site, digest: str, key: Path) -> SiteCase | None:
+    """The case with the CT of this digest, as the site has it or as it was before it came in; None without one."""
+    entries = read_key(key)
+    return next((case for case in site.cases if _belongs(case, digest, entries)), None)
 
 
 def import_labels(
@@ -198,7 +204,16 @@ def _write(
     landmarks: dict[str, Landmark] = before.landmarks | {
         label_id: incoming.landmarks[label_id] for label_id in chosen if label_id in incoming.landmarks
     }
+    result = CaseRecord(record.ct_sha256, labels)
     # Every file that is written here is a hard link to the old case's: it is replaced, never written into.
+    _fresh(folder / LABELS)
+    write_record(folder / LABELS, result)
+    if incoming.provenance is not None and labels.keys() == set(chosen):
+        # Nothing stays of what was there: the case is what annotate wrote, and can be reviewed as such.
+        for name in (LANDMARKS, CALCIFICATION, CONTOUR, PROVENANCE):
+            _fresh(folder / name)
+        write_annotation(folder, incoming.annotation(), volume.grid, {"sha256": record.ct_sha256})
+        return result
     if any(label_id in labels for label_id in schema.LANDMARK_IDS):
         _fresh(folder / LANDMARKS)
         write_landmarks(folder / LANDMARKS, landmarks)
@@ -210,9 +225,6 @@ def _write(
         write_contour(folder / CONTOUR, *incoming.contour)
     if (folder / PROVENANCE).is_file():
         _renew_provenance(folder, incoming, chosen)
-    result = CaseRecord(record.ct_sha256, labels)
-    _fresh(folder / LABELS)
-    write_record(folder / LABELS, result)
     return result
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .. import schema
-from ..annotation import Landmark, Status
+from ..annotation import Annotation, Landmark, Status
 from ..errors import InputError, UsageError
 from ..labels.annotated import PROVENANCE, read_annotation, read_provenance
 from ..labels.jsonfile import read_json
 from ..labels.markups import read_contour, read_landmarks
 from ..labels.segmentation import read_segment
 from ..volume import Grid
+from .provenance import anonymous_provenance
 
 _NOT_FOUND = "not found; give a folder written by annotate, a .mrk.json or a .seg.nrrd."
 # What the reader says of points that a file does not hold, and what is true of them here.
@@ -32,6 +34,7 @@ class Incoming:
         mask: uint8 on the CT's grid and its status, or None.
         contour: (N, 3) RAS mm and its status, or None.
         bundle: digest of the bundle that predicted them, or None.
+        provenance: of an annotation folder, as it lies there, or None.
         loose: ids of the labels from plain files, which do not tell what a person changed in them.
         notes: sentences on what was not as expected.
     """
@@ -40,6 +43,7 @@ class Incoming:
     mask: tuple[np.ndarray, Status] | None = None
     contour: tuple[np.ndarray, Status] | None = None
     bundle: str | None = None
+    provenance: dict[str, Any] | None = None
     loose: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
@@ -50,6 +54,19 @@ class Incoming:
             if value is not None:
                 found[label_id] = value[1]
         return found
+
+    def annotation(self) -> Annotation:
+        """All of it, with a provenance that may lie in a site."""
+        provenance = self.provenance or {}
+        result = Annotation(provenance=anonymous_provenance(provenance))
+        result.landmarks |= self.landmarks
+        warnings = provenance.get("warnings")
+        result.warnings = [str(words) for words in warnings] if isinstance(warnings, list) else []
+        if self.mask is not None:
+            result.calcification, result.calcification_status = self.mask
+        if self.contour is not None:
+            result.annulus_contour, result.contour_status = self.contour
+        return result
 
     def correct(self, label_id: str) -> None:
         """Take a label for what a person made of it."""
@@ -107,6 +124,7 @@ def read_incoming(sources: Sequence[Path], grid: Grid) -> Incoming:
         result.mask = result.mask or part.mask
         result.contour = result.contour or part.contour
         result.bundle = result.bundle or part.bundle
+        result.provenance = result.provenance or part.provenance
         if not source.is_dir():
             result.loose |= part.statuses().keys()
         result.notes += part.notes
@@ -124,6 +142,7 @@ def _from_folder(folder: Path, grid: Grid) -> Incoming:
         result.contour = annotation.annulus_contour, annotation.contour_status
     digest = bundle.get("digest") if isinstance(bundle, dict) else None
     result.bundle = digest if isinstance(digest, str) else None
+    result.provenance = found.provenance
     return result
 
 

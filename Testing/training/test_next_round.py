@@ -23,6 +23,8 @@ from fedkdtavi_core.readers import read_volume
 from fedkdtavi_core.site.ctfile import write_ct
 from fedkdtavi_core.site.dataset import SiteInfo, write_site
 from fedkdtavi_training import commands, export, networks, train
+from fedkdtavi_training.federated.messages import SiteFailedError
+from fedkdtavi_training.federated.plain import PlainDriver
 from fedkdtavi_training.next_round import run, settings
 
 pytestmark = pytest.mark.torch
@@ -126,6 +128,32 @@ def test_the_same_again_gives_the_same_bundle_and_a_third_generation_remembers(p
     assert lineage["digest"] == child.digest and lineage["parent"]["digest"] == parent.digest
     one = next(iter(digests(site).values()))
     assert held_out.has_learned_from({"taught": {}, "parent": lineage}, "clinic", one)
+
+
+class OneFails(PlainDriver):
+    """The site ``south`` cannot train, and says why with names of its own."""
+
+    def send(self, site, task):
+        if site == "south" and task.kind == "train":
+            raise SiteFailedError(site, "/home/secret/cases/patient-7/ct.nii.gz cannot be read")
+        return super().send(site, task)
+
+
+def test_nothing_of_a_sites_files_is_in_the_bundle(parent, site, tmp_path):
+    south = tmp_path / "south"
+    write_site(south, SiteInfo("other", synthetic=False))
+    write_case(south / "cases" / "patient-8", 7, Status.CONFIRMED, parent.digest)
+    sites_of_it = [{"name": "north", "folder": str(site)}, {"name": "south", "folder": str(south)}]
+    chosen = settings.read(config(parent, site, tmp_path, sites=sites_of_it, pseudo=None))
+    run.run(chosen, say=lambda text: None, driver=OneFails)
+    made = verify(tmp_path / "new")
+    assert made.provenance["student"]["left_out"] == ["round 1: south: failed"]
+    for name in made.files:
+        content = made.read(name)
+        for word in (b"secret", b"patient-", str(tmp_path).encode(), str(site).encode()):
+            assert word not in content, (name, word)
+    assert made.metadata["trained_on"] == "synthetic phantoms, then reviewed CTs of 1 site; not for clinical use"
+    assert "No patient's CT was used" not in made.read("docs/README.md").decode()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,10 @@ def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: b
         names = list(network(example))
     axes = {name: {2: "x", 3: "y", 4: "z"} for name in ["image", *names]} if dynamic else None
     buffer = io.BytesIO()
-    with onnx_graph.plain_masks():
+    with onnx_graph.plain_masks(), warnings.catch_warnings():
+        # What the trace takes for constant is constant here; :func:`compare` would tell if it were not.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", message=".*instance_norm.*")
         torch.onnx.export(
             _Named(network, names),
             (example,),

@@ -33,7 +33,8 @@ def of_stage(stage: Stage, result: Checkpoint, **parents: Any) -> dict[str, Any]
         "rounds": result.rounds,
         "taught": [head for head in stage.heads if any(f"weight_{head}" in row for row in averaged)],
         "sites": seen,
-        "left_out": [f"round {row['round']}: {row['site']}: {row['reason']}" for row in left_out],
+        # Without the reason, which may name a site's files: this travels with the weights, the log does not.
+        "left_out": [f"round {row['round']}: {row['site']}: {row['outcome']}" for row in left_out],
         "frozen": result.frozen,
         **readout.told(stage.training.loss.recipe),
         **parents,

@@ -63,6 +63,7 @@ def _lesson(site: SiteFolder, parent: Bundle, held_out: float, out: Path, say: C
         keep=lambda case: not is_held_out(case.record.ct_sha256, held_out),
     )
     total = len(kept.site.cases)
+    unseen = [case for case in kept.site.cases if is_held_out(case.record.ct_sha256, held_out)]
     kept.write_cache(out, lambda done, todo: say(f"{site.name}: {done}/{todo} cases cropped"))
     for sentence in kept.skipped.values():
         say(sentence)
@@ -78,11 +79,13 @@ def _lesson(site: SiteFolder, parent: Bundle, held_out: float, out: Path, say: C
         "cases": len(cases),
         "labels": {i: labels[i] for i in LEARNED if labels[i]},
         "of_parent": of_parent,
-        "held_out": sum(is_held_out(case.record.ct_sha256, held_out) for case in kept.site.cases),
+        "held_out": len(unseen),
         "skipped": len(kept.skipped),
     }
+    to_judge = sum(bool(set(LEARNED) & set(case.record.truth())) for case in unseen)
     say(
         f"{site.name}: {sum(labels.values())} reviewed labels in {len(cases)} of {total} cases, {of_parent} of them "
-        f"made of this bundle's predictions; {told['held_out']} cases held out"
+        f"made of this bundle's predictions; {len(unseen)} cases held out, "
+        f"{to_judge} of them with reviewed labels, on which `fedkdtavi bundle compare` can judge"
     )
     return Lesson(site.name, out, told)

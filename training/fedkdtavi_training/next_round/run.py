@@ -64,7 +64,7 @@ def run(
         driver=driver,
     )["federated"]
     taught = {"held_out": settings.held_out, "sites": {one.name: one.told for one in found}}
-    synthetic = all(one.told["synthetic"] for one in found)
+    real = sum(not one.told["synthetic"] for one in found)
     made = export.assemble(
         settings.new_bundle,
         parent,
@@ -72,7 +72,7 @@ def run(
         name=settings.name or parent.metadata["name"],
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],
-        trained_on=_trained_on(parent, synthetic, len(found)),
+        trained_on=_trained_on(parent, real),
         provenance={
             "parent": lineage(parent),
             "taught": taught,
@@ -127,10 +127,11 @@ def _calibration(settings: NextRound, parent: Bundle) -> dict[str, Any] | None:
     return found
 
 
-def _trained_on(parent: Bundle, synthetic: bool, count: int) -> str:
-    if synthetic:
+def _trained_on(parent: Bundle, real: int) -> str:
+    """What the parent was trained on, and the number of sites whose CTs are no phantoms, if there are any."""
+    if not real:
         return parent.metadata["trained_on"]
     before = parent.metadata["trained_on"].split(";")[0]
     if "reviewed CTs" in before:
         before = before.split(", then")[0]
-    return f"{before}, then reviewed CTs of {count} {'site' if count == 1 else 'sites'}; not for clinical use"
+    return f"{before}, then reviewed CTs of {real} {'site' if real == 1 else 'sites'}; not for clinical use"

@@ -13,16 +13,16 @@ from pathlib import Path
 from faults import clock, ground, network, server, sites
 
 FAULTS = {
-    "killed": sites.killed_in_a_round,
-    "killed-back": sites.killed_in_a_round_and_back,
-    "between": sites.killed_between_rounds,
-    "server": server.killed,
-    "network": network.cut_and_back,
     "nan": sites.nan,
     "shapes": sites.shapes,
     "norm": sites.norm,
     "stale": sites.stale,
     "disk": server.disk_full,
+    "killed-back": sites.killed_in_a_round_and_back,
+    "between": sites.killed_between_rounds,
+    "server": server.killed,
+    "killed": sites.killed_in_a_round,
+    "network": network.cut_and_back,
     "clock": clock.a_day_off,
 }
 ORDER = [
@@ -50,17 +50,18 @@ def main() -> int:
         print(f"{time.monotonic() - began:7.1f} {text}", flush=True)
 
     try:
-        place = ground.Ground(folder, say)
-        for name in options.names or FAULTS:
-            say(f"== {name}")
-            try:
-                result = FAULTS[name](place)
-            except (AssertionError, ground.FedKDTAVIError) as error:
-                traceback.print_exception(error)
-                failed.append(name)
-                continue
-            say(f"   {result}")
-            ground.record(options.out, [result], ORDER)
+        with ground.Ground(folder, say) as place:
+            for name in options.names or FAULTS:
+                say(f"== {name}")
+                try:
+                    result = FAULTS[name](place)
+                except (AssertionError, ground.FedKDTAVIError) as error:
+                    traceback.print_exception(error)
+                    failed.append(name)
+                    place.end(*list(place.up))
+                    continue
+                say(f"   {result}")
+                ground.record(options.out, [result], ORDER)
     finally:
         if options.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -48,14 +48,17 @@ def shifted(folder: Path, seconds: int) -> dict[str, str]:
 def a_day_off(ground: Ground) -> Result:
     """b's clock is a day behind, so that its certificate is not good yet; then a day ahead, all through the run."""
     with ground.trial("a clock a day off") as trial:
-        ground.loop.start("b", **shifted(ground.folder, -DAY_S))
+        ground.end(*({"b"} & ground.up))
         log = ground.loop.site("b") / "command.log"
-        trial.wait(lambda: "set the clock" in log.read_text(encoding="utf-8"), "b does not say that its clock is wrong")
+        log.unlink(missing_ok=True)
+        ground.start("b", **shifted(ground.folder, -DAY_S))
+        trial.wait(lambda: log.exists() and "set the clock" in log.read_text(encoding="utf-8"), "b does not say so")
         named = next(line for line in log.read_text(encoding="utf-8").splitlines() if "set the clock" in line)
-        ground.loop.kill("b")
-        trial.start({"b": shifted(ground.folder, DAY_S)})
+        ground.end("b")
+        trial.start(b=shifted(ground.folder, DAY_S))
         with trial.running():
             pass
+        ground.end("b")
         assert not trial.left_out(), trial.left_out()
         happened = "a day behind: b does not start, and says why; a day ahead: no time is compared, nothing happens"
         return trial.result(happened, named)

@@ -8,11 +8,11 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import hospitals
 
@@ -75,6 +75,7 @@ class Ground:
         }
         self.loop = Loopback(self.folder / "federation", self.data, self.plan, self._said)
         self.lines: list[str] = []
+        self.flags, self.up = self.folder / "flags", set[str]()
         self.loop.enrol()
         self._digests: dict[tuple[int, ...], str] = {}
 
@@ -98,16 +99,37 @@ class Ground:
             self._digests[rounds] = summary["federated"]["teachers"][HEAD]["digest"]
         return self._digests[rounds]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end(*list(self.up))
+
+    def start(self, name: str, **environment: str) -> None:
+        """Start server or site in an environment in which faults can be told to its processes."""
+        path = os.pathsep.join([str(BROKEN), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.loop.start(name, PYTHONPATH=path, FEDKDTAVI_FAULTS=str(self.flags), **environment)
+        self.up.add(name)
+
+    def end(self, *names: str) -> None:
+        """End them at once, with all that they have started."""
+        for name in names:
+            self.loop.kill(name)
+            self.up.discard(name)
+
     @contextmanager
     def trial(self, fault: str) -> Iterator[Trial]:
-        """A fault's own run, with nothing left of the one before; every process is ended with it."""
-        for path in (self.loop.server / kits.OUT, self.loop.server / kits.JOBS):
-            shutil.rmtree(path, ignore_errors=True)
+        """A fault's own run, with nothing left of the rounds before; processes that are up stay up."""
+        shutil.rmtree(self.flags, ignore_errors=True)
+        self.flags.mkdir()
+        out = self.loop.server / kits.OUT
+        shutil.rmtree(out / "task-1", ignore_errors=True)
+        (out / "status.json").unlink(missing_ok=True)
         for name in SITES:
-            shutil.rmtree(self.loop.site(name) / kits.WORK, ignore_errors=True)
+            for path in (self.loop.site(name) / kits.WORK).glob("*"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.lines.clear()
-        with self.loop:
-            yield Trial(self, fault)
+        yield Trial(self, fault)
 
 
 class Trial:
@@ -115,28 +137,41 @@ class Trial:
 
     def __init__(self, ground: Ground, fault: str) -> None:
         self.loop, self.fault, self._ground = ground.loop, fault, ground
-        self.flag = ground.folder / "flags" / fault.replace(" ", "-")
-        shutil.rmtree(self.flag.parent, ignore_errors=True)
-        self.flag.parent.mkdir()
         self._began = time.monotonic()
         self._error: FedKDTAVIError | None = None
 
-    def broken(self, what: str, number: int) -> dict[str, str]:
-        """The environment of a process that goes wrong in round ``number`` (from 1)."""
-        path = os.pathsep.join([str(BROKEN), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {
-            "PYTHONPATH": path, "FEDKDTAVI_BREAK": what, "FEDKDTAVI_BREAK_ROUND": str(number),
-            "FEDKDTAVI_BREAK_FLAG": str(self.flag),
-        }  # fmt: skip
+    def tell(self, name: str, what: str, number: int = 0) -> None:
+        """Let ``name`` (a site, or server) go wrong in round ``number`` (from 1); a server does so from now on."""
+        told = self._ground.flags / f"{name}.json"
+        part = told.with_suffix(".part")
+        part.write_text(json.dumps({"what": what, "round": number}), encoding="utf-8")
+        part.replace(told)
 
-    def start(self, environments: Mapping[str, Mapping[str, str]], sites: tuple[str, ...] = SITES) -> None:
-        """Start the server and the sites, and wait until they are connected; the clock of the fault starts."""
-        self.loop.start("server", **environments.get("server", {}))
-        self.loop.wait_until_open(_COME_S)
-        for name in sites:
-            self.loop.start(name, **environments.get(name, {}))
-        self.loop.wait_for_sites(list(sites), _COME_S)
+    def start(self, **environments: dict[str, str]) -> None:
+        """Start what is not up, a site in its environment; when all are connected, the clock of the fault starts."""
+        if "server" not in self._ground.up:
+            self._ground.end(*list(self._ground.up))
+            shutil.rmtree(self.loop.server / kits.OUT, ignore_errors=True)
+            self._ground.start("server")
+            self.loop.wait_until_open(_COME_S)
+        before = {name: self.registered(name) for name in SITES if name not in self._ground.up}
+        for name in before:
+            self.again(name, **environments.get(name, {}))
+        for name in SITES:
+            self.wait(lambda name=name: self.registered(name) > before.get(name, ""), f"{name} has not come")
         self._began = time.monotonic()
+
+    def again(self, name: str, **environment: str) -> None:
+        """Start a site (again)."""
+        self._ground.start(name, **environment)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, for all its processes."""
+        self._ground.end(name)
+
+    def registered(self, name: str) -> str:
+        """When a site was last let in; empty: never."""
+        return self.loop.door().get("registered", {}).get(name, "")
 
     @contextmanager
     def running(self, *, fails: bool = False) -> Iterator[None]:
@@ -167,11 +202,11 @@ class Trial:
 
     def reached(self) -> None:
         """Wait until the site that pauses has begun its round."""
-        self.wait(self.flag.with_suffix(".reached").exists, "the site has not begun the round")
+        self.wait((self._ground.flags / "reached").exists, "the site has not begun the round")
 
     def go(self) -> None:
         """Let it go on."""
-        self.flag.with_suffix(".go").touch()
+        (self._ground.flags / "go").touch()
 
     def wait(self, done: Callable[[], bool], otherwise: str) -> None:
         """Until ``done`` says so."""

@@ -85,7 +85,9 @@ def cut_and_back(ground: Ground) -> Result:
         with ground.trial("network cut and back") as trial, Proxy(int(service["target"].rpartition(":")[2])) as proxy:
             service["target"] = f"localhost:{proxy.port}"
             config.write_text(json.dumps(told, indent=2), encoding="utf-8")
-            trial.start({"b": trial.broken("pause", _BAD)})
+            ground.end(*({"b"} & ground.up))
+            trial.tell("b", "pause", _BAD)
+            trial.start()
             with trial.running():
                 trial.reached()
                 proxy.cut()
@@ -98,4 +100,5 @@ def cut_and_back(ground: Ground) -> Result:
                 f"b cut off for {CUT_S:.0f} s in round 2; its answer came when it was back", "none left out"
             )
     finally:
+        ground.end(*({"b"} & ground.up))
         config.write_text(direct, encoding="utf-8")

@@ -11,18 +11,19 @@ _BACK_S = 240.0
 def killed(ground: Ground) -> Result:
     """The server dies in round 2, when one update has come; it is started again, and the job with it."""
     with ground.trial("server killed and started again") as trial:
-        trial.start({"a": trial.broken("pause", _BAD)})
+        trial.tell("a", "pause", _BAD)
+        trial.start()
         with trial.running(fails=True):
             trial.reached()
             trial.wait(trial.update_of("b", _BAD).exists, "b has not answered")
             trial.loop.kill("server")
         named = trial.error
-        before = dict(trial.loop.door()["registered"])
+        before = dict(trial.loop.door()["came"])
         trial.go()
-        trial.loop.start("server")
+        ground.start("server")
         trial.loop.wait_until_open(_BACK_S)
         trial.wait(
-            lambda: all(trial.loop.door()["registered"].get(name, "") > before[name] for name in SITES),
+            lambda: all(trial.loop.door()["came"].get(name, "") > before[name] for name in SITES),
             "the sites have not come back to the server by themselves",
         )
         with trial.running():
@@ -34,15 +35,14 @@ def killed(ground: Ground) -> Result:
 def disk_full(ground: Ground) -> Result:
     """No file can be written at the server from round 2 on; room is made, and the job is run again."""
     with ground.trial("disk full at the server") as trial:
-        full = trial.flag.with_name("full")
-        broken = trial.broken("disk", _BAD) | {"FEDKDTAVI_BREAK_FLAG": str(full)}
-        trial.start({"server": broken, "a": trial.broken("pause", _BAD)})
+        trial.tell("a", "pause", _BAD)
+        trial.start()
         with trial.running(fails=True):
             trial.reached()
-            full.touch()
+            trial.tell("server", "disk")
             trial.go()
         named = trial.said("No space left on device")
-        full.unlink()
+        trial.tell("server", "")
         with trial.running():
             pass
         assert not trial.left_out(), trial.left_out()

@@ -10,10 +10,11 @@ _BAD = 2  # the round in which b goes wrong
 def killed_in_a_round(ground: Ground) -> Result:
     """b's machine dies while it trains, and stays away."""
     with ground.trial("site killed in a round") as trial:
-        trial.start({"b": trial.broken("pause", _BAD)})
+        trial.tell("b", "pause", _BAD)
+        trial.start()
         with trial.running():
             trial.reached()
-            trial.loop.kill("b")
+            trial.kill("b")
         named = trial.left_out()
         assert set(named) == {2, 3} and "b: failed" in named[2], named
         return trial.result("went on with a; ended with a model", named[2], without=(2, 3))
@@ -22,11 +23,12 @@ def killed_in_a_round(ground: Ground) -> Result:
 def killed_in_a_round_and_back(ground: Ground) -> Result:
     """b's machine dies while it trains, and is started again at once."""
     with ground.trial("site killed in a round and started again") as trial:
-        trial.start({"b": trial.broken("pause", _BAD)})
+        trial.tell("b", "pause", _BAD)
+        trial.start()
         with trial.running():
             trial.reached()
-            trial.loop.kill("b")
-            trial.loop.start("b")
+            trial.kill("b")
+            trial.again("b")
         named = trial.said("b has come")
         assert not trial.left_out(), trial.left_out()
         return trial.result("job submitted again by `run` when b was back; went on in round 2 with b", named)
@@ -35,13 +37,15 @@ def killed_in_a_round_and_back(ground: Ground) -> Result:
 def killed_between_rounds(ground: Ground) -> Result:
     """b has answered round 2, and dies before round 3 begins; it is started again."""
     with ground.trial("site killed between rounds") as trial:
-        trial.start({"a": trial.broken("pause", _BAD)})
+        trial.tell("a", "pause", _BAD)
+        trial.start()
         with trial.running():
             trial.reached()
             trial.wait(trial.update_of("b", _BAD).exists, "b has not answered")
-            trial.loop.kill("b")
-            trial.loop.start("b")
-            trial.wait(lambda: trial.loop.door()["registered"]["b"] > trial.history()[0]["at"], "b is not back")
+            before = trial.registered("b")
+            trial.kill("b")
+            trial.again("b")
+            trial.wait(lambda: trial.registered("b") > before, "b is not back")
             trial.go()
         named = trial.said("b has come")
         assert not trial.left_out(), trial.left_out()
@@ -70,7 +74,8 @@ def stale(ground: Ground) -> Result:
 
 def _bad_update(ground: Ground, fault: str, what: str, reason: str) -> Result:
     with ground.trial(fault) as trial:
-        trial.start({"b": trial.broken(what, _BAD)})
+        trial.tell("b", what, _BAD)
+        trial.start()
         with trial.running():
             pass
         named = trial.left_out()

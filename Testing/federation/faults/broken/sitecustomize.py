@@ -6,12 +6,12 @@ Only the process that a fault is meant for is changed: a site's training, or the
 import os
 import sys
 
-if os.environ.get("FEDKDTAVI_BREAK"):
+if os.environ.get("FEDKDTAVI_FAULTS"):
     if "fedkdtavi_training.federation.child" in sys.orig_argv:
         import breakage
 
-        breakage.site(os.environ["FEDKDTAVI_BREAK"], int(os.environ["FEDKDTAVI_BREAK_ROUND"]))
+        breakage.site()
     elif "nvflare.private.fed.app.server.runner_process" in sys.orig_argv:
         import breakage
 
-        breakage.server(os.environ["FEDKDTAVI_BREAK"])
+        breakage.server()

@@ -10,6 +10,8 @@ import pytest
 from faults import ground, sites
 from run_faults import ORDER, TABLE
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

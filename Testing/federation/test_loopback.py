@@ -1,15 +1,19 @@
-"""Own processes, own keys, mutual TLS: the same weights as in one process, also after a site was killed."""
+"""Own processes, own keys, mutual TLS: the same weights as in one process, also after a site or the server was killed."""
 
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hospitals
 import pytest
 
+from fedkdtavi_core.errors import UsageError
 from fedkdtavi_training.federated import experiment as experiments
 from fedkdtavi_training.federation.loopback import Loopback
 from fedkdtavi_training.federation.project import Project
@@ -62,32 +66,72 @@ def test_separate_processes_over_mutual_tls_end_in_the_weights_of_the_plain_loop
         assert found["chain"] == here["chain"]
 
 
+def first_round_is_done(federation: Loopback) -> bool:
+    status = federation.server / "out" / "status.json"
+    stages = json.loads(status.read_text())["stages"] if status.exists() else {}
+    return bool(stages.get("teacher-hps", {}).get("history"))
+
+
+@contextmanager
+def after_the_first_round(federation: Loopback, act: Callable[[], None]) -> Iterator[None]:
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if first_round_is_done(federation):
+                act()
+                return
+            time.sleep(0.1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def check(federation: Loopback, entries: dict, folders: dict[str, Path], out: Path) -> None:
+    """All rounds of task 1 had both sites, and ended in the plain loop's weights."""
+    history = json.loads((federation.server / "out" / "status.json").read_text())["stages"]["teacher-hps"]["history"]
+    assert [row["averaged"] for row in history] == [[*TWO]] * 4
+    found, here = summary(federation, 1), plain(entries, 1, folders, out)
+    assert found["teachers"]["hps"]["digest"] == here["teachers"]["hps"]["digest"]
+
+
 def test_a_site_that_is_killed_and_comes_back_changes_no_weight(tmp_path):
     folders = hospitals.write(tmp_path / "data", TWO)
     entries = plan(4, jobs=[1])
     with begun(entries, folders, tmp_path / "federation") as federation:
-        done = threading.Event()
-        status = federation.server / "out" / "status.json"
 
         def kill() -> None:
-            while not done.is_set():
-                stages = json.loads(status.read_text())["stages"] if status.exists() else {}
-                if stages.get("teacher-hps", {}).get("history"):
-                    federation.kill("site-2")
-                    federation.start("site-2")
-                    return
-                time.sleep(0.1)
+            federation.kill("site-2")
+            federation.start("site-2")
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        try:
+        with after_the_first_round(federation, kill):
             federation.run()
-        finally:
-            done.set()
-            killer.join()
-        found = summary(federation, 1)
-        history = json.loads(status.read_text())["stages"]["teacher-hps"]["history"]
-        assert [round_["averaged"] for round_ in history] == [[*TWO]] * 4
-        link, here = (one["teachers"]["hps"] for one in (found, plain(entries, 1, folders, tmp_path / "plain")))
-        assert link["digest"] == here["digest"]
+        check(federation, entries, folders, tmp_path / "plain")
+
+
+def test_a_server_that_is_killed_goes_on_from_its_checkpoint(tmp_path):
+    folders = hospitals.write(tmp_path / "data", TWO)
+    entries = plan(4, jobs=[1])
+    with begun(entries, folders, tmp_path / "federation") as federation:
+        lost = after_the_first_round(federation, lambda: federation.kill("server"))
+        with lost, pytest.raises(UsageError, match="run it again to go on from its checkpoint"):
+            federation.run()
+        federation.start("server")
+        limit = time.monotonic() + 180
+        while not listening(federation):
+            assert time.monotonic() < limit
+            time.sleep(0.5)
+        federation.run()
+        check(federation, entries, folders, tmp_path / "plain")
         assert (federation.server / "jobs" / "store").is_dir()  # not under the system's temporary directory
+
+
+def listening(federation: Loopback) -> bool:
+    port = json.loads((federation.server / "project.json").read_text())["server"]["port"]
+    with socket.socket() as probe:
+        return probe.connect_ex(("localhost", port)) == 0

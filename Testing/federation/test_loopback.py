@@ -1,4 +1,4 @@
-"""Own processes, own keys, mutual TLS: the same weights as in one process, also after a site or the server was killed."""
+"""Own processes, own keys, mutual TLS: the plain loop's weights, also after a site or the server was killed."""
 
 from __future__ import annotations
 

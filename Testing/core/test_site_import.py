@@ -9,46 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import site_cases
+from site_import import ALL, points, records, take, two_cases, volume
 
-from fedkdtavi_core import errors, schema
+from fedkdtavi_core import errors
 from fedkdtavi_core.annotation import Landmark, Status
 from fedkdtavi_core.cli.main import main
 from fedkdtavi_core.labels.annotated import read_annotation, write_annotation
 from fedkdtavi_core.labels.case import output_folder
-from fedkdtavi_core.labels.markups import write_contour, write_landmarks
+from fedkdtavi_core.labels.markups import write_contour
 from fedkdtavi_core.labels.segmentation import write_segment
 from fedkdtavi_core.site.add import add_ct
-from fedkdtavi_core.site.adopt import adopt
 from fedkdtavi_core.site.dataset import open_site
-from fedkdtavi_core.site.import_labels import find_case, import_labels
 from fedkdtavi_core.site.localkey import default_key
-
-ALL = {*schema.LANDMARK_IDS, "calcification"}
 
 
 @pytest.fixture
 def site(tmp_path) -> Path:
-    site_cases.make_case(site_cases.make_site(tmp_path / "site"), "other", {}, seed=5)
-    site_cases.make_case(tmp_path / "site", "one", {})
-    return tmp_path / "site"
-
-
-def volume(site: Path, case: str = "one"):
-    return open_site(site).case(case).read_volume()
-
-
-def take(site: Path, *sources: Path, case: str | None = "one", **options):
-    found = find_case(open_site(site), sources[0], default_key(site), case)
-    return import_labels(found, sources, **options)
-
-
-def records(site: Path, case: str = "one"):
-    return open_site(site).case(case).record.labels
-
-
-def points(path: Path, **landmarks: Landmark) -> Path:
-    write_landmarks(path, landmarks)
-    return path
+    return two_cases(tmp_path / "site")
 
 
 def test_predictions_stay_predictions(site, tmp_path):
@@ -143,123 +120,6 @@ def test_plain_files_of_slicer_are_corrected_labels(site, tmp_path):
     assert labels.truth == ("ostium_rca", "calcification", "annulus_contour")
     assert np.array_equal(labels.mask, site_cases.mask(ct))
     assert np.allclose(labels.contour, ring)
-
-
-def slicer_copy(site: Path, path: Path, **shifts: float) -> Path:
-    """The case's landmarks file as Slicer saves it elsewhere: points dragged by so many mm, statuses left alone."""
-    content = json.loads((site / "cases" / "one" / "landmarks.mrk.json").read_text())
-    for point in content["markups"][0]["controlPoints"]:
-        shift = shifts.get(json.loads(point["description"])["id"])
-        if shift is not None:
-            point["position"][2] += shift
-    path.write_text(json.dumps(content))
-    return path
-
-
-def test_a_point_moved_in_a_plain_file_that_says_predicted_is_not_the_prediction(site, tmp_path):
-    take(site, site_cases.annotated(tmp_path / "a", volume(site)))
-    place, before = site_cases.inside(volume(site))["hinge_rcc"], records(site)
-    mine = slicer_copy(site, tmp_path / "p.mrk.json", hinge_rcc=2.0, hinge_lcc=0.02)
-    with pytest.raises(errors.UsageError, match=r"predicted of RCC, but .* --reviewer PSEUDONYM"):
-        take(site, mine)
-    assert records(site) == before
-    assert take(site, mine, reviewer="rev1").taken == {"hinge_rcc": "corrected"}
-    after = records(site)
-    assert (after["hinge_rcc"].status, after["hinge_rcc"].reviewer) == (Status.CORRECTED, "rev1")
-    assert after | {"hinge_rcc": before["hinge_rcc"]} == before
-    landmarks = open_site(site).case("one").read_landmarks()
-    assert np.allclose(landmarks["hinge_rcc"].position, place + [0.0, 0.0, 2.0])
-    assert landmarks["hinge_rcc"].confidence is None
-    assert landmarks["hinge_lcc"].confidence == pytest.approx(0.8)
-    # The prediction, come again, says nothing against the review.
-    again = take(site, tmp_path / "a" / "landmarks.mrk.json")
-    assert (again.taken, again.kept) == ({}, ["hinge_rcc"])
-
-
-def with_contour(folder: Path, ct) -> Path:
-    """What annotate writes when the annulus can be traced."""
-    annotation = read_annotation(site_cases.annotated(folder, ct), ct.grid).annotation
-    annotation.annulus_contour = ct.grid.to_ras([[6, 6, 9], [14, 6, 9], [14, 14, 9], [6, 14, 9]])
-    shutil.rmtree(folder)
-    folder.mkdir()
-    write_annotation(folder, annotation, ct.grid, {})
-    return folder
-
-
-def edited(folder: Path, ct, label_id: str) -> Path:
-    """A file of annotate's as Slicer saves it after a person's edit: the status is left alone."""
-    if label_id == "calcification":
-        mask = site_cases.mask(ct)
-        mask[8, 8, 8] = 0
-        write_segment(folder / "edited.seg.nrrd", mask, ct.grid, status=Status.PREDICTED)
-        return folder / "edited.seg.nrrd"
-    content = json.loads((folder / "annulus.mrk.json").read_text())
-    content["markups"][0]["controlPoints"][2]["position"][0] += 1.5
-    (folder / "edited.mrk.json").write_text(json.dumps(content))
-    return folder / "edited.mrk.json"
-
-
-@pytest.mark.parametrize(("label_id", "name"), [("calcification", "Calcification"), ("annulus_contour", "Annulus")])
-def test_a_segment_or_contour_edited_in_a_plain_file_that_says_predicted_is_corrected(site, tmp_path, label_id, name):
-    ct = volume(site)
-    folder = with_contour(tmp_path / "a", ct)
-    take(site, folder)
-    grid = ct.grid
-    before, mine = records(site), edited(folder, ct, label_id)
-    old = open_site(site).case("one").read_labels(grid)
-    assert before[label_id].status is Status.PREDICTED
-    with pytest.raises(errors.UsageError, match=rf"predicted of {name}, but .* --reviewer PSEUDONYM"):
-        take(site, mine)
-    assert records(site) == before
-    assert take(site, mine, reviewer="rev1").taken == {label_id: "corrected"}
-    after = records(site)[label_id]
-    assert (after.status, after.reviewer, after.bundle) == (Status.CORRECTED, "rev1", None)
-    labels = open_site(site).case("one").read_labels(grid)
-    assert labels.truth == (label_id,)
-    if label_id == "calcification":
-        assert labels.mask.sum() == old.mask.sum() - 1
-    else:
-        assert np.abs(labels.contour - old.contour).max() == pytest.approx(1.5)
-    # Each of the old files says nothing against the review, and is itself no edit of another label.
-    again = take(site, folder / "annulus.mrk.json", folder / "calcification.seg.nrrd")
-    assert (again.taken, again.kept) == ({}, [label_id])
-
-
-def test_a_plain_file_for_a_case_without_a_prediction_stays_predicted(site, tmp_path):
-    place = site_cases.inside(volume(site))["hinge_rcc"]
-    mine = points(tmp_path / "p.mrk.json", hinge_rcc=Landmark("hinge_rcc", place, 0.7))
-    assert take(site, mine).taken == {"hinge_rcc": "predicted"}
-
-
-def test_plain_files_that_are_the_prediction_leave_its_bundle_and_time(site, tmp_path):
-    folder = site_cases.annotated(tmp_path / "a", volume(site))
-    take(site, folder)
-    case = site / "cases" / "one" / "labels.json"
-    content = json.loads(case.read_text())
-    for record in content["labels"].values():
-        record["time"] = "2020-01-01T00:00:00+00:00"
-    case.write_text(json.dumps(content))
-    before = records(site)
-    assert take(site, folder / "landmarks.mrk.json", folder / "calcification.seg.nrrd").taken == {}
-    assert records(site) == before
-    place = site_cases.inside(volume(site))["ms_lower"]
-    mine = points(tmp_path / "p.mrk.json", ms_lower=Landmark("ms_lower", place, status=Status.CONFIRMED))
-    assert take(site, mine, reviewer="r1").taken == {"ms_lower": "confirmed"}
-    after = records(site)["ms_lower"]
-    # Confirmed now, but it is still the bundle's place.
-    assert (after.bundle, after.reviewer, after.time != before["ms_lower"].time) == ("ab12", "r1", True)
-
-
-def test_points_that_a_plain_file_does_not_hold_are_left_as_they_are(site, tmp_path):
-    take(site, site_cases.annotated(tmp_path / "a", volume(site)))
-    before, mine = records(site), slicer_copy(site, tmp_path / "p.mrk.json")
-    content = json.loads(mine.read_text())
-    del content["markups"][0]["controlPoints"][1:]
-    mine.write_text(json.dumps(content))
-    (note,) = take(site, mine).notes
-    assert "holds no point for" in note
-    assert note.endswith("; left as they are.")
-    assert records(site) == before
 
 
 def test_a_plain_file_needs_a_case(site, tmp_path, capsys):
@@ -366,56 +226,3 @@ def test_the_command_tells_what_it_took(site, tmp_path, capsys):
     assert one["case"] == "one"
     assert one["taken"]["hinge_rcc"] == "confirmed"
     assert one["taken"]["hinge_lcc"] == "predicted"
-
-
-def made_on(folder: Path, ct: Path) -> Path:
-    """An annotation folder of the CT file ``ct``, with paths as annotate writes them."""
-    from fedkdtavi_core.readers import read_volume
-
-    read = read_volume(ct)
-    annotation = read_annotation(site_cases.annotated(folder / "draft", read), read.grid).annotation
-    annotation.warnings = ["weak contrast"]
-    annotation.landmarks["hinge_lcc"].flags = ["low"]
-    (folder / "result").mkdir()
-    write_annotation(folder / "result", annotation, read.grid, {"path": str(ct), "chosen_series": None})
-    return folder / "result"
-
-
-def test_a_result_whose_ct_the_site_has_not_got_brings_it_along(site, tmp_path, capsys):
-    import ct_files
-
-    source = ct_files.nifti(tmp_path / "Muster.nii.gz", ct_files.chest(seed=7).astype(np.float32) + 0.4)
-    folder = made_on(tmp_path, source)
-    assert main(["site", "import", str(site), str(folder)]) == errors.EXIT_INPUT
-    assert main(["site", "import", str(site), str(folder), "--add", "--json"]) == 0
-    (one,) = json.loads(capsys.readouterr().out.splitlines()[-1])["inputs"]
-    case = open_site(site).case(one["case"])
-    assert set(one["taken"].values()) == {"predicted"} and one["taken"].keys() == ALL
-    assert case.record.truth() == ()
-    # It opens as what annotate wrote: the bundle, flags and covariance are known, and the hospital's names are not.
-    found = read_annotation(case.path, case.read_grid())
-    assert found.changed == []
-    assert found.provenance["bundle"] == {"digest": "ab12"}
-    assert found.annotation.landmarks["hinge_lcc"].flags == ["low"]
-    assert found.annotation.landmarks["hinge_lcc"].covariance is not None
-    assert found.annotation.warnings == ["weak contrast"]
-    assert not any(b"Muster" in path.read_bytes() for path in case.path.iterdir())
-    assert main(["site", "import", str(site), str(folder), "--add"]) == 0
-    assert len(open_site(site).cases) == 3
-
-
-def test_a_ct_that_changed_or_went_since_is_not_taken_along(site, tmp_path):
-    import ct_files
-
-    source = ct_files.nifti(tmp_path / "a.nii.gz", ct_files.chest(seed=7))
-    folder, key = made_on(tmp_path, source), default_key(site)
-    ct_files.nifti(source, ct_files.chest(seed=8))
-    with pytest.raises(errors.InputError, match="is not the CT that was annotated"):
-        adopt(site, folder, key)
-    source.unlink()
-    with pytest.raises(errors.InputError, match="is not there"):
-        adopt(site, folder, key)
-    with pytest.raises(errors.UsageError, match="folders written by annotate"):
-        adopt(site, folder / "landmarks.mrk.json", key)
-    assert len(open_site(site).cases) == 2
-    assert not key.exists()

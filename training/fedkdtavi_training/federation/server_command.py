@@ -145,24 +145,30 @@ def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
     experiment = plan.experiment(task, out, {}, teachers if task == 0 else {})
     job = write_job(experiment, folder / kits.JOBS / f"task-{task}", name=f"{plan.name}-task-{task}")
     kit = ["--startup-kit", str(folder / kits.COORDINATOR)]
+    what = f"task {task} ({project.TASKS[task]})"
     while True:
         for left in (AGAIN, FAILED):
             (out / left).unlink(missing_ok=True)
-        said_before = _size(folder / engine.CONSOLE)
-    number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
-    say(f"task {task} ({project.TASKS[task]}): submitted as {number}")
-    why = ""
-    try:
-        enrol.flare(["job", "wait", number, *kit], folder)
-    except UsageError as error:  # the engine tells of a failed job as of a failed command
-        why = str(error)
+        printed = _size(folder / engine.CONSOLE)
+        number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
+        say(f"{what}: submitted as {number}")
+        why = ""
+        try:
+            enrol.flare(["job", "wait", number, *kit], folder)
+        except UsageError as error:  # the engine tells of a failed job as of a failed command, also of one that goes on
+            why = str(error)
+        if not (out / AGAIN).exists():
+            break
+        say(f"{what}: {kits.read(out / AGAIN, 'run')['site']} has come; going on with it")
     if model(folder, task) is None:
-        why = _reason(folder / engine.CONSOLE, said_before) or why or "it gave no reason"
+        # A full disk keeps the controller from leaving its sentence; then the console may have it.
+        told = (out / FAILED).read_text(encoding="utf-8").strip() if (out / FAILED).exists() else ""
+        why = told or _reason(folder / engine.CONSOLE, printed) or why or "it gave no reason"
         raise UsageError(
-            f"task {task} ({project.TASKS[task]}): ended without a model ({why.rstrip('.')}); mend it, and call `run` "
-            "again: it goes on from its checkpoint."
+            f"{what}: ended without a model ({why.rstrip('.')}); mend it, and call `run` again: it goes on from its "
+            "checkpoint."
         )
-    say(f"task {task} ({project.TASKS[task]}): done")
+    say(f"{what}: done")
 
 
 def _size(path: Path) -> int:

@@ -88,10 +88,22 @@ def test_what_belongs_to_the_whole_experiment(data, weights):
     assert tuned.student.network["channels"] == [4, 8, 8, 8]  # the network is that of the weights
 
 
+def test_heart_flags_change_every_network_that_is_trained(data, weights):
+    seen, drawn = experiment(data, "--condition_on_seg"), experiment(data, "--output_seg")
+    assert [t.network["in_channels"] for t in (seen.teacher, seen.student)] == [2, 2]
+    assert [t.network["heart"] for t in (drawn.teacher, drawn.student)] == [True, True]
+    plain = experiment(data)
+    assert plain.teacher.network == plain.student.network == {}
+    with pytest.raises(UsageError, match="without a heart head"):
+        experiment(data, "-t", 1, "--output_seg", "--ckpt", weights / "teacher.safetensors")
+
+
 def test_model_type_chooses_the_network(data, weights):
     assert experiment(data, "-t", 1, "--model_type", "swin_unetr").teacher.model == "student"
     student = experiment(data, "--model_type", "nnunet")
     assert student.student.model == student.teacher.model == "teacher"
+    other = experiment(data, "--model_type", "unetr")
+    assert (other.student.model, other.student.network, other.teacher.model) == ("unetr", {"img_size": 64}, "teacher")
     with pytest.raises(UsageError, match="not the swin_unetr"):
         experiment(data, "-t", 1, "--model_type", "swin_unetr", "--ckpt", weights / "teacher.safetensors")
 
@@ -126,10 +138,7 @@ def test_tests_on_updates_in_both_spellings():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--condition_on_seg", "--condition_on_seg cannot be done"),
-        ("--output_seg", "--output_seg cannot be done"),
         ("--output_seg --condition_on_seg", "exclude each other"),
-        ("--model_type unetr", "unetr is not built"),
         ("--model_type resnet", "invalid choice"),
         ("--finetune", "give them with --ckpt"),
         ("--test_ratio 0 --test_on_local_updates", "no case is left to test on"),

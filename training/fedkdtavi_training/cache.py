@@ -33,6 +33,12 @@ class Case:
     calc: np.ndarray
     heart: np.ndarray
     info: dict[str, Any]
+    coronary: np.ndarray | None = None  # mask of the arteries near the root; only in caches that were asked for it
+
+    @property
+    def heart_known(self) -> bool:
+        """Does ``heart`` say anything? Phantoms know their own; a site's crop if the coarse network has drawn it."""
+        return self.info.get("heart_known", "made_of" not in self.info) is True
 
     @property
     def calc_labelled(self) -> bool:
@@ -56,6 +62,8 @@ def save(path: Path, phantom: Any) -> None:
         place = phantom.points.get(name)
         if place is not None:
             points[row] = (np.asarray(place, float) - affine[:3, 3]) / spacing
+    coronary = getattr(phantom, "coronary", None)
+    more = {} if coronary is None else {"coronary": _pack(coronary)}
     part = path.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as file:
         np.savez(
@@ -66,6 +74,7 @@ def save(path: Path, phantom: Any) -> None:
             calc=_pack(phantom.calc),
             heart=_pack(phantom.heart),
             info=np.array(json.dumps(phantom.info)),
+            **more,
         )
     part.replace(path)
 
@@ -82,6 +91,7 @@ def load(path: Path) -> Case:
                 _unpack(data["calc"], hu.shape),
                 _unpack(data["heart"], hu.shape),
                 json.loads(str(data["info"])),
+                _unpack(data["coronary"], hu.shape) if "coronary" in data else None,
             )
     except (OSError, ValueError, KeyError, zlib.error) as error:
         raise InputError(f"{path} is not a cached phantom ({error}); delete it and write the cache again.") from error
@@ -105,19 +115,25 @@ def write(
     processes: int = 1,
     size: int = 96,
     first: int = 0,
+    coronary: bool = False,
     report: Callable[[int, int], None] = lambda done, todo: None,
 ) -> int:
     """Render the cases ``first``..``count`` - 1 that are not there yet; returns how many were rendered.
 
     Case n of seed s is the same whoever renders it and when. ``kind`` is ``crop`` or ``chest``.
+    With ``coronary`` crops also hold the arteries' mask; all else in them is the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     description = {"kind": kind, "seed": seed, "size": size if kind == "crop" else None}
+    if coronary:
+        if kind != "crop":
+            raise UsageError("Coronary arteries are labelled in crops only; give --cache crop.")
+        description["coronary"] = True
     label = folder / "cache.json"
     if label.exists() and json.loads(label.read_text()) != description:
         raise UsageError(f"{folder} holds another cache ({label.read_text().strip()}); give an empty folder.")
     label.write_text(json.dumps(description) + "\n")
-    jobs = [(folder, kind, seed, n, size) for n in range(first, count) if not _path(folder, n).exists()]
+    jobs = [(folder, kind, seed, n, size, coronary) for n in range(first, count) if not _path(folder, n).exists()]
     from .phantom.workers import over
 
     for done, _ in enumerate(over(_render, jobs, processes), 1):
@@ -125,17 +141,17 @@ def write(
     return len(jobs)
 
 
-def _render(job: tuple[Path, str, int, int, int]) -> None:
+def _render(job: tuple[Path, str, int, int, int, bool]) -> None:
     from .phantom import render
 
-    folder, kind, seed, number, size = job
+    folder, kind, seed, number, size, coronary = job
     # A stream of its own for each case: no anatomy is shared between seeds.
     stream = [seed, number]
     rng = np.random.default_rng([*stream, 1])
     kinds = CROP_KINDS if kind == "crop" else CHEST_KINDS
     which = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / sum(kinds.values())))
     if kind == "crop":
-        phantom = render.render_crop(stream, size=size, kind=which)
+        phantom = render.render_crop(stream, size=size, kind=which, coronary=coronary)
     else:
         phantom = render.render_chest(stream, spacing=4.0, kind=which)
     save(_path(folder, number), phantom)

@@ -95,6 +95,7 @@ def phantom(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, required=True, help="number of phantoms in all")
     parser.add_argument("--first", type=int, default=0, help="number of the first one to render here")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--coronary", action="store_true", help="also label the coronary arteries (crops only)")
     parser.add_argument("--size", type=int, default=96, help="voxels of 1.25 mm along a crop's side")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -111,6 +112,7 @@ def phantom(arguments: list[str] | None = None) -> int:
         options.seed,
         processes=options.processes,
         size=options.size,
+        coronary=options.coronary,
         first=options.first,
         report=report,
     )

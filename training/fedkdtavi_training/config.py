@@ -18,6 +18,9 @@ from pydantic import (
 
 from fedkdtavi_core.errors import UsageError
 
+# Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
+EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,12 +37,14 @@ class LossConfig(_Strict):
     spacing_mm: float = Field(1.25, gt=0, description="voxel size of the network's input")
     heart: float = Field(1.0, ge=0)
     root: float = Field(1.0, ge=0)
+    coronary: float = Field(1.0, ge=0)
     recipe: Literal["heatmaps", "spheres"] = Field("heatmaps", description="spheres: as the published system")
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the usual recipe, so that the digests of runs are what they were before there was another."""
-        return {key: value for key, value in dump(self).items() if (key, value) != ("recipe", "heatmaps")}
+        """Without what is usual and was added later, so that the digests of runs are what they were before."""
+        usual = {"recipe": "heatmaps", "coronary": 1.0}
+        return {key: value for key, value in dump(self).items() if key not in usual or value != usual[key]}
 
 
 class AugmentConfig(_Strict):
@@ -65,7 +70,7 @@ class AugmentConfig(_Strict):
 class TrainConfig(_Strict):
     """One run of ``fedkdtavi train``."""
 
-    task: Literal["coarse", "student", "teacher"]
+    task: Literal["coarse", "student", "teacher", "unetr"]
     cache: list[Path] = Field(min_length=1, description="folders written by `fedkdtavi phantom --cache`")
     out: Path
     held_out: int = Field(64, ge=0, description="the last cases of the cache are for validation only")

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from fedkdtavi_core import fine, heatmap, intensity, schema
+from fedkdtavi_core.errors import InputError
 
-from . import augment, cache, targets
+from . import augment, cache, networks, targets
 from .config import TrainConfig
 from .phantom.shapes import rotation_about
 
@@ -162,7 +163,9 @@ class CropDataset(Dataset):
     """Samples for student and teacher: index n of the run -> dict of arrays.
 
     ``image`` (1, S, S, S), ``target`` (7, S/2, S/2, S/2) Gaussians, ``points`` (7, 3) in half-resolution voxels,
-    ``mask`` (7,) weights, ``calc`` (1, S, S, S), ``calc_mask`` () weight.
+    ``mask`` (7,) weights, ``calc`` (1, S, S, S), ``calc_mask`` () weight. For a network that sees the heart's classes
+    ``image`` has them as second channel. With a ``heart`` head also ``heart`` (S, S, S) int64 and ``heart_mask`` (),
+    with a ``coronary`` head ``coronary`` (1, S, S, S) and ``coronary_mask`` ().
     """
 
     def __init__(self, paths: list[Path], config: TrainConfig) -> None:
@@ -190,13 +193,32 @@ class CropDataset(Dataset):
             shift = rng.normal(0, options.jitter_near_mm, 3)
         transform = draw_transform(rng, self.config, middle + shift / case.spacing, case.spacing, spacing, (size,) * 3)
         fill = -1024.0 if rng.random() < 0.15 else None
-        hu, (calc,) = transform.sample(case.hu, [labels.calc], fill)
+        coronary = np.zeros_like(case.heart) if case.coronary is None else case.coronary
+        network = self.config.network
+        extra = networks.extras(network)
+        heart_needed = networks.sees_heart(network) or "heart" in extra
+        maps = ([case.heart] if heart_needed else []) + ([coronary] if "coronary" in extra else [])
+        hu, (calc, *maps) = transform.sample(case.hu, [labels.calc, *maps], fill)
         points = transform.inverse(labels.points)
         hu = augment.apply(hu, points, spacing, options, rng)
         sample = crop_sample(hu, points, calc, self.config, calc_labelled=labels.calc_weight > 0)
         if labels.covariance is not None:
             _soften(sample, labels, transform, self.config)
+        if networks.sees_heart(network):
+            if not case.heart_known:
+                raise InputError("A crop has no heart classes to condition on; let the coarse network crop it anew.")
+            sample["image"] = np.concatenate([sample["image"], heart_channel(maps[0])[None]])
+        if "heart" in extra:
+            sample |= {"heart": maps[0].astype(np.int64), "heart_mask": np.float32(case.heart_known)}
+        if "coronary" in extra:
+            known = np.float32(case.coronary is not None)
+            sample |= {"coronary": maps[-1].astype(np.float32)[None], "coronary_mask": known}
         return sample
+
+
+def heart_channel(classes: np.ndarray) -> np.ndarray:
+    """Heart classes -> the network's second input channel, float32, 0 (background) to 1 (the last class)."""
+    return classes.astype(np.float32) / np.float32(len(schema.HEART_CLASSES) - 1)
 
 
 def crop_sample(

@@ -59,7 +59,7 @@ def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: b
     network = network.to(memory_format=torch.contiguous_format).eval()
     example = torch.zeros(1, 1, *shape)
     with torch.inference_mode():
-        names = list(network(example))
+        names = _told(network(example))
     axes = {name: {2: "x", 3: "y", 4: "z"} for name in ["image", *names]} if dynamic else None
     buffer = io.BytesIO()
     with onnx_graph.plain_masks(), warnings.catch_warnings():
@@ -77,6 +77,11 @@ def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: b
             dynamic_axes=axes,
         )
     return onnx_graph.store_half(buffer.getvalue())
+
+
+def _told(outputs: dict[str, torch.Tensor]) -> list[str]:
+    """The outputs that a bundle has; a student's extra heads stay in its weights."""
+    return [name for name in outputs if "calc" not in outputs or name in networks.CROP_HEADS]
 
 
 def round_to_half(network: torch.nn.Module) -> torch.nn.Module:
@@ -101,7 +106,8 @@ def compare(network: torch.nn.Module, onnx: bytes, shapes: list[tuple[int, int, 
     for shape in shapes:
         image = rng.normal(0, 1, (1, 1, *shape)).astype(np.float32)
         with torch.inference_mode():
-            expected = {name: value.numpy() for name, value in network(torch.from_numpy(image)).items()}
+            outputs = network(torch.from_numpy(image))
+            expected = {name: outputs[name].numpy() for name in _told(outputs)}
         names = [output.name for output in session.get_outputs()]
         found = dict(zip(names, session.run(None, {"image": image}), strict=True))
         for name, value in expected.items():
@@ -197,6 +203,11 @@ def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
         raise UsageError(f"{error}.") from error
     if (task == "coarse") != (role == "coarse"):
         raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
+    if networks.sees_heart(network.arguments):
+        raise UsageError(
+            f"{path}: its network also takes the heart's classes, and a bundle's student is given the CT alone; "
+            "export one that was trained without --condition_on_seg."
+        )
     return network, task, trained
 
 

@@ -77,6 +77,25 @@ def heart_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     return cross + dice[1:].mean()
 
 
+def heart_head_loss(logits: torch.Tensor, classes: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """As :func:`heart_loss` for a head at half resolution, over the samples whose classes are known.
+
+    Args:
+        logits: (B, 8, D, H, W).
+        classes: (B, 2 D, 2 H, 2 W) int64; a voxel of the head is asked for the shares of the eight voxels it covers.
+        mask: (B,) 1 where the classes are known, else 0; all zeros give an exact zero.
+    """
+    weight = mask.view(-1, 1, 1, 1, 1)
+    truth = F.one_hot(classes, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    truth = F.avg_pool3d(truth, 2) * weight
+    cross = -(truth * logits.log_softmax(1)).sum() / (mask.sum().clamp_min(1.0) * logits[0, 0].numel())
+    p = logits.softmax(1) * weight
+    axes = (0, 2, 3, 4)
+    overlap, size = torch.minimum(p, truth).sum(axes), (p + truth).sum(axes)
+    dice = 1 - (2 * overlap + 10.0) / (size + 10.0)
+    return cross + dice[1:].mean()
+
+
 def root_loss(logit: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Quality focal loss (Li et al., NeurIPS 2020, beta 1) against a Gaussian of height 1, per Gaussian's mass.
 
@@ -117,5 +136,10 @@ def total(task: str, outputs: Batch, batch: Batch, weights: LossConfig) -> tuple
         if weights.calc:
             of_calcium = spheres.mask_loss if weights.recipe == "spheres" else calcium_loss
             parts["calc"] = weights.calc * of_calcium(outputs["calc"], batch["calc"], batch["calc_mask"])
+        if weights.heart and "heart" in outputs:
+            parts["heart"] = weights.heart * heart_head_loss(outputs["heart"], batch["heart"], batch["heart_mask"])
+        if weights.coronary and "coronary" in outputs:
+            mask = batch["coronary_mask"]
+            parts["coronary"] = weights.coronary * calcium_loss(outputs["coronary"], batch["coronary"], mask)
     loss = sum(parts.values())
     return loss, {name: float(value.detach()) for name, value in parts.items()}

@@ -21,8 +21,20 @@ from torch import nn
 
 from fedkdtavi_core import schema
 
+from .config import EXTRA_HEADS
+
 CROP_HEADS: dict[str, int] = {head: len(ids) for head, ids in schema.HEADS.items()}
 LANDMARK_HEADS: tuple[str, ...] = tuple(head for head in CROP_HEADS if head != "calc")
+
+
+def extras(arguments: dict[str, Any]) -> dict[str, bool]:
+    """The extra heads among a network's arguments; nothing for networks without, whose arguments are as ever."""
+    return {name: True for name in EXTRA_HEADS if arguments.get(name)}
+
+
+def sees_heart(arguments: dict[str, Any]) -> bool:
+    """Is the heart's segmentation a second input channel of the network with these arguments?"""
+    return arguments.get("in_channels", 1) == 2
 
 
 class CropHeads(nn.Module):
@@ -31,9 +43,12 @@ class CropHeads(nn.Module):
     Landmarks are read at half resolution (2.5 mm; the read-out is sub-voxel, and this saves the two decoder levels
     that cost most). Calcium needs full resolution: its features are brought up once, by a transposed convolution, and
     meet the image itself.
+
+    ``heart`` and ``coronary`` are one 1x1x1 convolution each on the half-resolution features and there only if asked
+    for; the coronary logit is brought to full resolution by linear interpolation, so that only the last layer learns.
     """
 
-    def __init__(self, features: int, in_channels: int = 1) -> None:
+    def __init__(self, features: int, in_channels: int = 1, *, heart: bool = False, coronary: bool = False) -> None:
         super().__init__()
         self.hps = nn.Conv3d(features, CROP_HEADS["hps"], 1)
         self.ms = nn.Conv3d(features, CROP_HEADS["ms"], 1)
@@ -43,11 +58,23 @@ class CropHeads(nn.Module):
         # Calcium is one voxel in a thousand: start at sigmoid(-4.6) = 0.01 (Lin et al., ICCV 2017, section 4.1).
         with torch.no_grad():
             self.calc.bias.fill_(-4.6)
+        # After all others, so that their first weights are the same with and without these.
+        self.heart = nn.Conv3d(features, len(schema.HEART_CLASSES), 1) if heart else None
+        self.coronary = nn.Conv3d(features, 1, 1) if coronary else None
+        if self.coronary is not None:
+            with torch.no_grad():
+                self.coronary.bias.fill_(-4.6)
 
     def forward(self, features: torch.Tensor, image: torch.Tensor) -> dict[str, torch.Tensor]:
         full = torch.cat([self.calc_up(features), image], dim=1)
         full = nn.functional.leaky_relu(self.calc_mix(nn.functional.leaky_relu(full, 0.01)), 0.01)
-        return {"hps": self.hps(features), "ms": self.ms(features), "calc": self.calc(full)}
+        outputs = {"hps": self.hps(features), "ms": self.ms(features), "calc": self.calc(full)}
+        if self.heart is not None:
+            outputs["heart"] = self.heart(features)
+        if self.coronary is not None:
+            logit = self.coronary(features)
+            outputs["coronary"] = nn.functional.interpolate(logit, scale_factor=2, mode="trilinear")
+        return outputs
 
 
 class Student(nn.Module):
@@ -69,6 +96,8 @@ class Student(nn.Module):
         window_size: int = 4,
         num_heads: tuple[int, ...] = (1, 2, 4, 8),
         depths: tuple[int, ...] = (2, 2, 2, 2),
+        heart: bool = False,
+        coronary: bool = False,
     ) -> None:
         from monai.networks.nets import SwinUNETR
 
@@ -79,6 +108,7 @@ class Student(nn.Module):
             "window_size": window_size,
             "num_heads": list(num_heads),
             "depths": list(depths),
+            **extras({"heart": heart, "coronary": coronary}),
         }
         self.backbone = SwinUNETR(
             in_channels=in_channels,
@@ -92,7 +122,7 @@ class Student(nn.Module):
         # The full-resolution level is not used (see CropHeads): without parameters it cannot be mistaken for trained.
         for unused in ("encoder1", "decoder1", "out"):
             setattr(self.backbone, unused, nn.Identity())
-        self.heads = CropHeads(feature_size, in_channels)
+        self.heads = CropHeads(feature_size, in_channels, heart=heart, coronary=coronary)
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, in_channels, X, Y, Z) -> (B, feature_size, X/2, Y/2, Z/2); X, Y, Z multiples of 32, at least 64."""
@@ -110,16 +140,80 @@ class Student(nn.Module):
 class Teacher(nn.Module):
     """A plain residual UNet with the same heads; its half-resolution features come from a strided convolution."""
 
-    def __init__(self, in_channels: int = 1, channels: tuple[int, ...] = (8, 16, 32, 64, 128)) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        channels: tuple[int, ...] = (8, 16, 32, 64, 128),
+        heart: bool = False,
+        coronary: bool = False,
+    ) -> None:
         super().__init__()
-        self.arguments = {"in_channels": in_channels, "channels": list(channels)}
+        self.arguments = {
+            "in_channels": in_channels,
+            "channels": list(channels),
+            **extras({"heart": heart, "coronary": coronary}),
+        }
         self.backbone = _unet(in_channels, channels[0], channels, norm="INSTANCE")
         self.down = nn.Conv3d(channels[0], 2 * channels[0], 2, stride=2)
-        self.heads = CropHeads(2 * channels[0], in_channels)
+        self.heads = CropHeads(2 * channels[0], in_channels, heart=heart, coronary=coronary)
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, in_channels, X, Y, Z) -> (B, 2 * channels[0], X/2, Y/2, Z/2)."""
         return nn.functional.leaky_relu(self.down(self.backbone(image)), 0.01)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.heads(self.features(image), image)
+
+
+class Unetr(nn.Module):
+    """MONAI's UNETR up to its half-resolution decoder level, with the named heads; a student of another kind.
+
+    Hatamizadeh et al., WACV 2022. Its place embeddings fit one crop size only.
+
+    Args:
+        in_channels: 1, or 2 with a heart segmentation as second channel.
+        img_size: side of the crop in voxels, a multiple of 16.
+        feature_size: width of the unused first level; the features have twice as many channels.
+        hidden_size: width of a token, a multiple of ``num_heads``.
+        mlp_dim: width between the two layers of a block.
+        num_heads: attention heads.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        img_size: int = 64,
+        feature_size: int = 8,
+        hidden_size: int = 144,
+        mlp_dim: int = 288,
+        num_heads: int = 6,
+        heart: bool = False,
+        coronary: bool = False,
+    ) -> None:
+        from monai.networks.nets import UNETR
+
+        super().__init__()
+        sizes = {
+            "img_size": img_size,
+            "feature_size": feature_size,
+            "hidden_size": hidden_size,
+            "mlp_dim": mlp_dim,
+            "num_heads": num_heads,
+        }
+        self.arguments = {"in_channels": in_channels, **sizes, **extras({"heart": heart, "coronary": coronary})}
+        self.backbone = UNETR(in_channels=in_channels, out_channels=1, spatial_dims=3, **sizes)
+        for unused in ("encoder1", "decoder2", "out"):  # as in the other student: nothing untrained is carried along
+            setattr(self.backbone, unused, nn.Identity())
+        self.heads = CropHeads(2 * feature_size, in_channels, heart=heart, coronary=coronary)
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, in_channels, S, S, S) -> (B, 2 * feature_size, S/2, S/2, S/2); S is ``img_size``."""
+        net = self.backbone
+        x, hidden = net.vit(image.contiguous())
+        volumes = [net.proj_feat(tokens.contiguous()) for tokens in (hidden[3], hidden[6], hidden[9], x)]
+        x = net.decoder5(volumes[3], net.encoder4(volumes[2]))
+        x = net.decoder4(x, net.encoder3(volumes[1]))
+        return net.decoder3(x, net.encoder2(volumes[0]))
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         return self.heads(self.features(image), image)
@@ -146,7 +240,7 @@ class Coarse(nn.Module):
         return {"heart": out[:, :classes], "root": out[:, classes:]}
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"coarse": Coarse, "student": Student, "teacher": Teacher}
+NETWORKS: dict[str, type[nn.Module]] = {"coarse": Coarse, "student": Student, "teacher": Teacher, "unetr": Unetr}
 
 
 def build(task: str, arguments: dict[str, Any] | None = None, *, seed: int = 0) -> nn.Module:

@@ -44,10 +44,13 @@ class CoarseCentre:
     """The root's centre as the coarse network of a bundle sees it."""
 
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
-        self.bundle, self.device, self.name = bundle, device, f"coarse {bundle.digest}"
+        # The heart's classes are kept beside the crop: crops of before, without them, are made anew.
+        self.bundle, self.device, self.name = bundle, device, f"coarse {bundle.digest} heart"
+        self.heart: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, case: SiteCase, volume: Volume) -> np.ndarray | None:
-        seen = coarse.examine(volume, self.bundle, self.device)
+        seen = coarse.examine(volume, self.bundle, self.device, labels=True)
+        self.heart = (seen.labels, seen.labels_affine)
         return seen.center_ras if seen.reason is None else None
 
 
@@ -77,6 +80,7 @@ class SiteSample:
         truth: label id -> is it ground truth? For every label that is learned.
         digest: of the CT and of all truth of the case.
         absent: ids that a reviewer has called absent: no label, and nothing that a prediction may fill in.
+        heart: uint8 heart classes on ``grid`` as the coarse network sees them; None when the centre came without.
     """
 
     site: str
@@ -88,6 +92,7 @@ class SiteSample:
     truth: dict[str, bool]
     digest: str
     absent: tuple[str, ...] = ()
+    heart: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ class SiteDataset:
         if centre is None:
             raise InputError(f"{case.path}: no aortic root was found in its CT; it is skipped.")
         grid = geometry.crop_grid(centre, self.size, self.spacing)
+        seen = getattr(self.centre, "heart", None)
         points = np.full((len(schema.LANDMARK_IDS), 3), np.nan)
         for row, label_id in enumerate(schema.LANDMARK_IDS):
             if label_id in labels.truth:
@@ -200,7 +206,7 @@ class SiteDataset:
         return SiteSample(
             self.site.info.id, case.id, grid, np.rint(geometry.resample(volume, grid)).astype(np.int16), points, calc,
             {label_id: label_id in labels.truth for label_id in LEARNED}, _content(case, labels),
-            _absent(case),
+            _absent(case), None if seen is None else geometry.resample_labels(*seen, grid),
         )  # fmt: skip
 
     def _guarded(self, case: SiteCase, work: Callable[[SiteCase], Any]) -> Any:
@@ -285,7 +291,9 @@ def _crop(sample: SiteSample, info: Mapping[str, Any]) -> _Crop:
     labelled = sample.calc is not None
     told = {"site": sample.site, "case": sample.case, "truth": sample.truth, "calc_labelled": labelled}
     told |= {"absent": list(sample.absent)} if sample.absent else {}
-    return _Crop(sample.grid, sample.hu, points, sample.calc if labelled else nothing, nothing, {**told, **info})
+    heart = nothing if sample.heart is None else sample.heart
+    told |= {"heart_known": sample.heart is not None}
+    return _Crop(sample.grid, sample.hu, points, sample.calc if labelled else nothing, heart, {**told, **info})
 
 
 def _made_of(path: Path) -> str | None:

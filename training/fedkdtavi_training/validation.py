@@ -28,7 +28,9 @@ def validate(
     """
     if not paths:
         return {}
-    held_out = config.model_copy(update={"seed": config.seed + 1_000_003, "steps": draws * len(paths), "batch": 1})
+    own = {"network": network.arguments}  # says what the network is given, whatever the caller's configuration says
+    other = {"seed": config.seed + 1_000_003, "steps": draws * len(paths), "batch": 1}
+    held_out = config.model_copy(update=own | other)
     samples = data.dataset(held_out, paths)
     rows: list[dict[str, object]] = []
     for n in range(draws * len(paths)):
@@ -68,6 +70,11 @@ def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig)
     size = int(predicted.sum() + truth.sum())
     known = size and sample["calc_mask"]
     row["calc_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if known else None
+    if "coronary" in outputs:
+        predicted, truth = outputs["coronary"][0] > 0, sample["coronary"][0] > 0.5
+        size = int(predicted.sum() + truth.sum())
+        known = size and sample["coronary_mask"]
+        row["coronary_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if known else None
     return row
 
 

@@ -36,7 +36,7 @@ def aggregate(stage: Stage, current: Weights, updates: Sequence[Spilt]) -> tuple
     Returns:
         The weights, and part ("hps", "backbone" ...) -> why it stays as it was.
     """
-    parts = (*stage.heads,) if stage.heads_only else (*stage.heads, BACKBONE)
+    parts = (*stage.averaged,) if stage.heads_only else (*stage.averaged, BACKBONE)
     voices = {part: [(one, part_weight(part, one.head_weights)) for one in updates] for part in parts}
     voices = {part: [(one, weight) for one, weight in found if weight > 0] for part, found in voices.items()}
     k = stage.aggregation.k

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import UsageError
 
-from ..config import AugmentConfig, LossConfig, TrainConfig, _Strict, refused
+from ..config import EXTRA_HEADS, AugmentConfig, LossConfig, TrainConfig, _Strict, refused
 
 HEADS: tuple[str, ...] = tuple(schema.HEADS)
 TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
@@ -53,7 +53,7 @@ class Pseudo(_Strict):
 class Training(_Strict):
     """How one network is trained in rounds."""
 
-    model: Literal["teacher", "student"]
+    model: Literal["teacher", "student", "unetr"]
     network: dict[str, Any] = Field(default_factory=dict)
     rounds: int = Field(gt=0, description="times that the sites' weights are averaged")
     local_steps: int = Field(0, ge=0, description="optimiser steps a site makes in a round; or give local_epochs")
@@ -105,6 +105,15 @@ class Stage(_Strict):
     test_ratio: float = 0.0
     deadline_s: float | None = None
 
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """The heads that are averaged: those of the stage, and the heart's classes where the network has that head.
+
+        These are learned beside the others, from the cases that teach one of them.
+        """
+        beside = self.training.network.get("heart") and "coronary" not in self.heads
+        return (*self.heads, "heart") if beside else self.heads
+
     def digest(self) -> str:
         """SHA-256 over everything in it that decides the result."""
         decisive = self.model_dump(mode="json", exclude={"deadline_s": True, "training": {"workers"}})
@@ -114,7 +123,9 @@ class Stage(_Strict):
         """The training of one site over all rounds, as the plain training loop knows it; seeded by the site's name."""
         training = self.training
         seed = hashlib.sha256(f"{self.seed} {self.name} {site}".encode()).digest()
-        loss = training.loss.model_copy(update={head: 0.0 for head in HEADS if head not in self.heads})
+        unused = {head: 0.0 for head in HEADS if head not in self.heads}
+        unused |= {head: 0.0 for head in training.network if head in EXTRA_HEADS and head not in self.averaged}
+        loss = training.loss.model_copy(update=unused)
         shared = {"batch", "lr", "warmup", "weight_decay", "grad_clip", "bad_steps", "workers", "crop", "network"}
         return TrainConfig(
             task=training.model,

@@ -81,14 +81,20 @@ class Federation:
         return summary
 
     def finetune(self) -> dict[str, Any]:
-        """The heads of ``init`` on the sites' true labels, the backbone frozen."""
+        """The heads of ``init`` on the sites' true labels, the backbone frozen; or a new one for coronary arteries.
+
+        The latter where ``student.network`` says ``"coronary": true``: its last layer alone is trained.
+        """
         experiment = self.experiment
         if experiment.init is None or experiment.student is None:
             raise UsageError("Finetuning needs `init` (weights to start from) and `student` (how it is trained).")
         self._count(experiment.student)
         network, start = self._start(experiment.student, experiment.init)
-        heads = tuple(head for head in TASK_HEADS[experiment.task] if self._any(head))
-        stage = self._stage("finetuned", heads, experiment.student, heads_only=True)
+        if experiment.student.network.get("coronary"):  # a new last layer; all that was there before stays as it is
+            name, heads = "coronary", ("coronary",)
+        else:
+            name, heads = "finetuned", tuple(head for head in TASK_HEADS[experiment.task] if self._any(head))
+        stage = self._stage(name, heads, experiment.student, heads_only=True)
         return {"student": self._train(stage, network, start)[1]}
 
     def _teacher(self, head: str) -> tuple[Teacher, dict[str, Any]]:
@@ -123,9 +129,10 @@ class Federation:
         network = networks.build(training.model, training.network, seed=self.experiment.seed)
         if init is not None:
             given, task, _ = _read(init)
-            if task != training.model or given.arguments != network.arguments:
+            added = {"coronary": True} if network.arguments.get("coronary") else {}
+            if task != training.model or given.arguments | added != network.arguments:
                 raise UsageError(f"{init} holds another network than the config asks for; give a fitting one.")
-            network.load_state_dict(given.state_dict())
+            network.load_state_dict(network.state_dict() | given.state_dict())
         return network, {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def _train(

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from ..config import EXTRA_HEADS
 from .config import HEADS
 
 _PREFIXES = {
-    **{f"heads.{head}.": head for head in HEADS},
+    **{f"heads.{head}.": head for head in (*HEADS, *EXTRA_HEADS)},
     "heads.calc_up.": "calc",
     "heads.calc_mix.": "calc",
 }
@@ -33,5 +34,10 @@ def taught(weights: Mapping[str, torch.Tensor], heads: Iterable[str], *, heads_o
 
 
 def part_weight(part: str, head_weights: Mapping[str, float]) -> float:
-    """How much a site counts for a head, or for the backbone: there, the sum over its heads."""
-    return sum(head_weights.values()) if part == BACKBONE else head_weights.get(part, 0.0)
+    """How much a site counts for a head, or for the backbone: there, the sum over its heads.
+
+    The heart's classes come from a network, for every CT: they do not decide whose backbone counts.
+    """
+    if part == BACKBONE:
+        return sum(weight for head, weight in head_weights.items() if head != "heart")
+    return head_weights.get(part, 0.0)

@@ -41,7 +41,7 @@ def local_round(
     train.prepare_torch()
     cases = gather(site, stage) if cases is None else cases
     base = train.digest(weights)
-    heads = tuple(head for head in stage.heads if head in cases.head_weights)
+    heads = tuple(head for head in stage.averaged if head in cases.head_weights)
     if not heads:
         return Update(site.name, round_number, base, {}, {}, {"cases": 0.0}, cases.digest)
     config = stage.for_site(site.name, len(cases.paths), site.work)

@@ -13,9 +13,12 @@ import torch
 
 from fedkdtavi_core import fine, geometry, heatmap, intensity, plausibility, schema
 from fedkdtavi_core.annotation import Annotation, Status
+from fedkdtavi_core.errors import InputError
 from fedkdtavi_core.volume import Grid, Volume
 
 from .. import cache, networks, train
+from ..data import heart_channel
+from ..networks import sees_heart
 from ..seed_recipe.readout import HEATMAPS, read
 from .config import Stage
 from .labels import row_slice
@@ -69,13 +72,15 @@ def look(
     The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
     hinge points that are seen. Axes of the case are R, A, S with its first voxel at 0 mm.
     """
+    if not case.heart_known and any(sees_heart(network.arguments) for network in by_head.values()):
+        raise InputError("A case has no heart classes to condition on; crop it anew with a bundle's coarse network.")
     affine = np.diag([case.spacing, case.spacing, case.spacing, 1.0])
     volume = Volume(case.hu, affine)
     first = volume.grid.to_ras((np.array(case.hu.shape) - 1) / 2)
-    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm, recipe)
+    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm, recipe, case.heart)
     better = fine.better_center(decoded, first, first) if "hps" in by_head else None
     if better is not None:
-        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm, recipe)
+        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm, recipe, case.heart)
     count = len(schema.LANDMARK_IDS)
     seen = {
         "mean": np.full((count, 3), np.nan, np.float32),
@@ -114,17 +119,23 @@ def _view(
     crop: int,
     spacing_mm: float,
     recipe: str,
+    heart: np.ndarray,
 ) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
     grid = geometry.crop_grid(centre, crop, spacing_mm)
     image = torch.from_numpy(intensity.normalise(geometry.resample(volume, grid)))[None, None]
     image = image.to(memory_format=torch.channels_last_3d)
+    both = image
+    if any(sees_heart(network.arguments) for network in by_head.values()):
+        classes = geometry.resample_labels(heart, volume.affine, grid)
+        both = torch.cat([image, torch.from_numpy(heart_channel(classes))[None, None]], dim=1)
+        both = both.to(memory_format=torch.channels_last_3d)
     outputs: dict[int, dict[str, torch.Tensor]] = {}
     decoded: dict[str, heatmap.Decoded] = {}
     calc = None
     for head, network in by_head.items():
         if id(network) not in outputs:
             with torch.inference_mode():
-                outputs[id(network)] = network(image)
+                outputs[id(network)] = network(both if sees_heart(network.arguments) else image)
         logits = outputs[id(network)][head][0].float().numpy()
         if head == "calc":
             calc = np.exp(-np.logaddexp(np.float32(0), -logits[0]))

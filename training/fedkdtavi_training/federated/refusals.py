@@ -21,7 +21,7 @@ def reason_against(update: Update, task: Task, base: str) -> str | None:
     if not update.head_weights:
         return "it holds weights, but counts no labels"
     for head, weight in update.head_weights.items():
-        if head not in task.stage.heads:
+        if head not in task.stage.averaged:
             return f"it counts labels for {head}, which is not trained here"
         if not (math.isfinite(weight) and 0 < weight <= _MOST_CASES):
             return f"it counts {weight} labels for {head}"

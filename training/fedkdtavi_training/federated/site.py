@@ -14,6 +14,7 @@ import numpy as np
 from fedkdtavi_core.errors import InputError, UsageError
 
 from .. import cache
+from ..networks import extras, sees_heart
 from .config import HEADS, Stage
 from .labels import Merged, merge, row_slice
 from .pseudo_store import PseudoStore
@@ -21,11 +22,15 @@ from .pseudo_store import PseudoStore
 
 @dataclass(frozen=True)
 class Examined:
-    """One cached case: its file, head -> how much of it is truly labelled (0..1), SHA-256 of CT and labels."""
+    """One cached case: its file, head -> how much of it is truly labelled (0..1), SHA-256 of CT and labels.
+
+    ``maps`` is the SHA-256 of heart classes and arteries; it counts only where a network has to do with them.
+    """
 
     path: Path
     truth: dict[str, float]
     digest: str
+    maps: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ def gather(site: Site, stage: Stage) -> Cases:
     """
     store = None if stage.pseudo_set is None else site.pseudo(stage.pseudo_set)
     paths, labelled, digests = {}, [], []
-    weights = dict.fromkeys(stage.heads, 0.0)
+    weights = dict.fromkeys(stage.averaged, 0.0)
+    network = stage.training.network
+    conditioned, more = sees_heart(network), sees_heart(network) or bool(extras(network))
     for key, case in site.readable(stage.test_ratio)[0].items():
         path, truth, digest = case.path, case.truth, case.digest
         guess = None if store is None else store.load(key)
@@ -108,11 +115,18 @@ def gather(site: Site, stage: Stage) -> Cases:
         merged = own if guess is None else _weights(merge(cache.load(path), guess, stage.pseudo))
         if not any(merged[head] for head in stage.heads):
             continue
+        if conditioned and not truth["heart"]:
+            raise UsageError(
+                f"{site.name}: {key} has no heart classes to condition on; train without --condition_on_seg, or crop "
+                "the cases anew with a bundle's coarse network."
+            )
+        if "heart" in weights:
+            merged["heart"] = truth["heart"]
         paths[key] = path
         if any(own.values()):
             labelled.append(key)
-        digests.append([key, digest, None if guess is None else guess.digest])
-        for head in stage.heads:
+        digests.append([key, digest, None if guess is None else guess.digest] + ([case.maps] if more else []))
+        for head in weights:
             weights[head] += merged[head]
     total = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     heads = {head: round(weight, 6) for head, weight in weights.items() if weight > 0}
@@ -139,7 +153,11 @@ def _examined(path: Path, _changed: int, _size: int) -> Examined:
     total = hashlib.sha256(f"{case.hu.shape} {case.spacing} {case.calc_labelled} {case.absent}".encode())
     for array in (case.hu, case.points.astype(np.float32), case.calc if case.calc_labelled else np.zeros(0)):
         total.update(np.ascontiguousarray(array).tobytes())
-    return Examined(path, _weights(merge(case, None, None)), total.hexdigest())
+    maps = hashlib.sha256(case.heart.tobytes() if case.heart_known else b"")
+    maps.update(b"" if case.coronary is None else case.coronary.tobytes())
+    truth = _weights(merge(case, None, None))
+    truth |= {"heart": float(case.heart_known), "coronary": float(case.coronary is not None)}
+    return Examined(path, truth, total.hexdigest(), maps.hexdigest())
 
 
 def _weights(merged: Merged) -> dict[str, float]:

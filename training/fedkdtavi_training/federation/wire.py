@@ -21,6 +21,7 @@ import fedkdtavi_core
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import FedKDTAVIError
 
+from ..config import EXTRA_HEADS
 from ..federated.config import HEADS, Stage
 from ..federated.messages import Task, Teacher, Update, Weights
 
@@ -145,7 +146,7 @@ def update_from_wire(header: str, arrays: Mapping[str, np.ndarray]) -> Update:
     if not digests or not isinstance(told["site"], str) or not _whole(told["round"]):
         raise WireError("An update's digests, site or round are not what they should be.")
     heads, metrics = _numbers(told["head_weights"]), _numbers(told["metrics"])
-    if set(heads) - set(HEADS) or not all(_METRIC.fullmatch(name) for name in metrics):
+    if set(heads) - {*HEADS, *EXTRA_HEADS} or not all(_METRIC.fullmatch(name) for name in metrics):
         raise WireError("An update counts what is not counted here.")
     return Update(told["site"], told["round"], told["base"], _part(arrays, ""), heads, metrics, told["digest"])
 

@@ -68,9 +68,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--exp_name", help="name of the experiment: its folder in --out (default: task<T>)")
     p.add_argument("--ckpt", type=Path, help="weights (.safetensors) to start from, or to test")
     p.add_argument(
-        "--condition_on_seg", action="store_true", help="heart segmentation as a second input channel (refused for now)"
+        "--condition_on_seg", action="store_true", help="the heart's classes as a second input channel of every network"
     )
-    p.add_argument("--output_seg", action="store_true", help="heart segmentation as a further head (refused for now)")
+    p.add_argument("--output_seg", action="store_true", help="the heart's classes as a further head")
     p.add_argument(
         "--patches", action="store_true", default=None,
         help="train on patches from anywhere in the cropped heart, not mostly around the root",
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--model_type", choices=MODEL_TYPES,
         help="network of the student (task 0) or the teacher (default: swin_unetr for task 0, else nnunet, or what "
-        "--ckpt holds; unetr is refused for now); the teachers of task 0 are always nnunet",
+        "--ckpt holds); the teachers of task 0 are always nnunet",
     )  # fmt: skip
     p.add_argument("--finetune", action="store_true", default=None, help="train the heads of --ckpt, backbone frozen")
     p.add_argument("--local", action="store_true", help="every hospital alone; nothing is averaged between them")
@@ -134,15 +134,6 @@ def names(given: Sequence[str] | None) -> tuple[str, ...] | None:
 def _problem(args: argparse.Namespace) -> str | None:
     if args.condition_on_seg and args.output_seg:
         return "--condition_on_seg and --output_seg exclude each other; what is put in need not be put out"
-    if args.condition_on_seg:
-        return "--condition_on_seg cannot be done by this engine yet, crops carry no heart channel; leave it out"
-    if args.output_seg:
-        return (
-            "--output_seg cannot be done by this engine yet, the heart is segmented by the coarse network alone; "
-            "leave it out"
-        )
-    if args.model_type == "unetr":
-        return "--model_type unetr is not built into this engine yet; give swin_unetr or nnunet"
     if args.locations is not None and len(set(args.locations)) != len(args.locations):
         return "--locations names a hospital twice; name each once"
     if args.locations == () or args.tags == ():

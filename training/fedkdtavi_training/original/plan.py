@@ -18,10 +18,11 @@ from . import locations
 from .args import value
 
 # --model_type -> this project's name of the network, and how that is trained unless --base says otherwise.
-MODELS = {"nnunet": "teacher", "swin_unetr": "student"}
+MODELS = {"nnunet": "teacher", "swin_unetr": "student", "unetr": "unetr"}
 _RECIPES: dict[str, dict[str, Any]] = {
     "teacher": {"model": "teacher", "lr": 2e-3},
     "student": {"model": "student", "lr": 1e-3},
+    "unetr": {"model": "unetr", "lr": 1e-3},
 }
 ANYWHERE = {"jitter_far_share": 1.0}  # of the crops; --patches
 
@@ -89,12 +90,26 @@ def _trained(args: argparse.Namespace, base: dict[str, Any], given: tuple[Any, .
     if args.model_type is not None and MODELS[args.model_type] != kind:
         held = next(name for name, of in MODELS.items() if of == kind)
         raise UsageError(f"{args.ckpt}: holds a {held}, not the {args.model_type} that --model_type asks for.")
+    if args.condition_on_seg and not networks.sees_heart(network.arguments):
+        raise UsageError(f"{args.ckpt}: holds a network that takes the CT alone; leave --condition_on_seg out.")
+    if args.output_seg and not network.arguments.get("heart"):
+        raise UsageError(f"{args.ckpt}: holds a network without a heart head; leave --output_seg out.")
     return _training(kind, args, base) | {"network": network.arguments}
 
 
 def _training(kind: str, args: argparse.Namespace, base: dict[str, Any]) -> dict[str, Any]:
     """The recipe of a network: the project's, under ``--base``'s, under the flags."""
-    recipe = {**_RECIPES[kind], **base.get(kind, {})}
+    below = base.get("student" if kind == "unetr" else kind, {})
+    if kind == "unetr" and below.get("model") != kind:  # sizes of the other student are none of its own
+        below = {key: entry for key, entry in below.items() if key not in ("model", "network")}
+    recipe = {**_RECIPES[kind], **below}
+    network = dict(recipe.get("network", {}))
+    if kind == "unetr":
+        network.setdefault("img_size", recipe.get("crop", 64))
+    network |= {"in_channels": 2} if args.condition_on_seg else {}
+    network |= {"heart": True} if args.output_seg else {}
+    if network:
+        recipe["network"] = network
     if args.num_rounds is not None or "rounds" not in recipe:
         recipe["rounds"] = value(args, "num_rounds")
     if args.epochs is not None or not recipe.keys() & {"local_epochs", "local_steps"}:

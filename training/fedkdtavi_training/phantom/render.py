@@ -14,7 +14,15 @@ from . import elsewhere
 from .canvas import Canvas, Pose, Warp
 from .chest import paint_after, paint_before
 from .context import ContextParameters
-from .coronaries import Vessel, hidden_ostia, paint_coronaries, paint_decoys, paint_sleeves, sample_coronaries
+from .coronaries import (
+    Vessel,
+    coronary_mask,
+    hidden_ostia,
+    paint_coronaries,
+    paint_decoys,
+    paint_sleeves,
+    sample_coronaries,
+)
 from .heart import Heart, paint_heart
 from .root import Root
 from .scanner import ScannerStyle, degrade, simulate_acquisition
@@ -80,6 +88,7 @@ class Crop:
     calc: np.ndarray
     heart: np.ndarray
     info: dict[str, Any] = field(default_factory=dict)
+    coronary: np.ndarray | None = None
 
 
 def plane_normal(hinges: np.ndarray) -> np.ndarray:
@@ -106,10 +115,12 @@ def render_crop(
     spacing: float = 1.25,
     kind: str = "heart",
     turn_deg: float = 14.0,
+    coronary: bool = False,
 ) -> Crop:
     """Render the root of the patient ``seed`` on a cube of ``size`` voxels of ``spacing`` mm.
 
-    Without ``style`` the picture is that of an ideal scanner; training degrades it anew each time.
+    Without ``style`` the picture is that of an ideal scanner; training degrades it anew each time. ``coronary``: also
+    label the arteries that can be seen; nothing else changes.
     """
     rng = np.random.default_rng(seed)
     anatomy = Anatomy.sample(rng, kind, turn_deg=turn_deg)
@@ -132,6 +143,7 @@ def render_crop(
         canvas.heart,
         {"kind": kind, "left_blood_hu": anatomy.tissue.left_blood, "calcium_hu": anatomy.tissue.calcium}
         | anatomy.truth(),
+        coronary_mask(canvas, anatomy.vessels) if coronary else None,
     )
 
 

@@ -1,0 +1,1 @@
+"""A name planted in a hospital's data, and where it is looked for afterwards."""

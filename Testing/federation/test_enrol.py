@@ -19,7 +19,7 @@ from fedkdtavi_core.annotation import Status
 from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, write_record
 from fedkdtavi_core.site.dataset import SiteInfo, write_site
-from fedkdtavi_training.federation import enrol, kits, server_command, settings, site_command, status
+from fedkdtavi_training.federation import engine, enrol, kits, server_command, settings, site_command, status
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("nvflare") is None, reason="needs the federated extra")
 
@@ -248,6 +248,85 @@ def test_steps_out_of_order_say_which_comes_first(enrolled, tmp_path):
         shutil.copy(enrolled.site / part, tmp_path)
     with pytest.raises(InputError, match="enrol first"):
         site_command.start(tmp_path, None, print)
+
+
+def test_a_site_that_starts_crops_its_dataset_and_then_runs_the_engine(enrolled, tmp_path, monkeypatch):
+    site, data, ran = tmp_path / "site", tmp_path / "data", []
+    shutil.copytree(enrolled.site, site)
+    shutil.rmtree(site / "work", ignore_errors=True)
+    write_site(data, SiteInfo("site-1"))
+    told = json.loads((site / "federation.json").read_text())
+    (site / "federation.json").write_text(json.dumps(told | {"datasets": [str(data)]}))
+    monkeypatch.setattr(engine, "run", lambda kind, folder, names, say: ran.append((kind, folder, names)) or 0)
+    assert site_command.start(site, None, print) == 0
+    assert ran == [("site", site, {"uid": "site-1", "org": "site_1"})]
+    assert json.loads((site / "work" / "crops" / "0" / "cache.json").read_text())["site"] == "site-1"
+    assert settings.read(settings.SiteSettings, site / "kit" / "local", "site-1").folders == (data,)
+    with pytest.raises(UsageError, match="no bundle"):
+        site_command.start(site, tmp_path / "nowhere", print)
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """The engine's console, replaced: what was submitted; each job ends with ``end``."""
+    asked = []
+
+    def flare(arguments, folder):
+        asked.append(arguments)
+        if arguments[:2] == ["job", "wait"]:
+            jobs.end(folder)
+        return {"job_id": f"job-{len(asked)}"}
+
+    def jobs():
+        return [json.loads((Path(one[3]) / "server/config/config_fed_server.json").read_text()) for one in asked[::2]]
+
+    jobs.end = lambda folder: None
+    monkeypatch.setattr(enrol, "flare", flare)
+    return jobs
+
+
+def test_the_jobs_run_one_after_another_and_the_student_gets_the_teachers(enrolled, tmp_path, jobs, monkeypatch):
+    pytest.importorskip("torch")
+    shutil.copytree(enrolled.server, tmp_path / "server")
+    monkeypatch.chdir(tmp_path)
+    names = iter(["teacher-hps", "teacher-ms", "teacher-calc", "student", "student"])
+
+    def end(folder):
+        task = len(jobs()) % 4
+        out = folder / "out" / f"task-{task}" / "federated"
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{next(names)}.safetensors").touch()
+
+    jobs.end = end
+    assert server_command.run(Path("server"), None, enrolled.said.append) == 0
+    made = [one["workflows"][0]["args"]["experiment"] for one in jobs()]
+    assert [one["task"] for one in made] == [1, 2, 3, 0]
+    assert [len(one["sites"]) for one in made] == [3, 3, 3, 4]
+    assert {one["aggregation"]["k"] for one in made} == {3}
+    weights = {head: Path(path) for head, path in made[3]["teacher_weights"].items()}
+    assert list(weights) == ["hps", "ms", "calc"]
+    assert all(path.is_absolute() and path.exists() for path in weights.values())
+    assert str(enrolled.data) not in json.dumps(made)
+    server_command.run(Path("server"), None, enrolled.said.append)
+    assert len(jobs()) == 5  # the student alone: it goes on, or is done at once
+
+
+def test_a_job_that_ends_without_a_model_says_why(enrolled, tmp_path, jobs):
+    pytest.importorskip("torch")
+    server = tmp_path / "server"
+    shutil.copytree(enrolled.server, server)
+    (server / "console.log").write_text("FATAL_SYSTEM_ERROR received: of an older job\n")
+
+    def end(folder):
+        with (folder / "console.log").open("a") as file:
+            file.write("x - Aborting current RUN due to FATAL_SYSTEM_ERROR received: No site could be read.\n")
+
+    jobs.end = end
+    with pytest.raises(UsageError, match=r"task 1 .*ended without a model \(No site could be read\); mend it"):
+        server_command.run(server, None, print)
+    jobs.end = lambda folder: None
+    with pytest.raises(UsageError, match=r"ended without a model \(it gave no reason\)"):
+        server_command.run(server, 2, print)
 
 
 def test_a_job_that_is_not_the_projects_is_refused(enrolled):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 
 from fedkdtavi_core.errors import EXIT_OK, InputError, UsageError
@@ -110,10 +113,12 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
         check(dataset, say)
     kits.make_folder(folder / kits.WORK)
     own = _write_local(folder, settings, plan, bundle)
-    from ..federated.crops import crops_of  # torch, which enrolment does not need
-
-    for number, dataset in enumerate(own.folders):  # now, not in the first round's time
-        crops_of(dataset, own.work / "crops" / str(number), own.bundle, say)
+    if any((dataset / "site.json").is_file() for dataset in datasets):
+        try:
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # what cropping needs in memory goes with it
+                pool.submit(crop, own).result()
+        except BrokenProcessPool as error:
+            raise UsageError(f"{folder}: cropping was cut off; see that memory is free, and start again.") from error
     say(f"{settings['name']}: connecting to {settings['server']}; Ctrl-C stops")
     return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say)
 
@@ -140,6 +145,19 @@ def check(dataset: Path, say: Say = lambda text: None) -> None:
         )
     if problems:
         say(f"{dataset}: {len(problems)} warnings; see `fedkdtavi site check {dataset}`.")
+
+
+def crop(own: SiteSettings) -> None:
+    """Crop the datasets now, and not in the first round's time; only what has changed is cropped anew.
+
+    Raises:
+        UsageError, InputError: one cannot be cropped.
+    """
+    from ..federated.crops import crops_of
+    from ..federated.pace import to_stderr
+
+    for number, dataset in enumerate(own.folders):
+        crops_of(dataset, own.work / "crops" / str(number), own.bundle, to_stderr)
 
 
 def promised(datasets: list[Path], heads: tuple[str, ...]) -> list[str]:

@@ -245,7 +245,7 @@ class Trial:
         logs = sorted((self.loop.server / kits.KIT).rglob("log.txt"))
         lines = [line for log in logs for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
         found = [line.rpartition(" - ")[2] for line in lines if words in line]
-        found += [line for line in self._ground.lines if words in line]
+        found += [line for line in (*self._ground.lines, self.error) if words in line]
         assert found, f"nothing says {words!r}"
         return found[-1]
 

@@ -16,7 +16,7 @@ import projects
 import pytest
 
 from fedkdtavi_core.annotation import Status
-from fedkdtavi_core.errors import InputError, UsageError
+from fedkdtavi_core.errors import BundleError, InputError, UsageError
 from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, write_record
 from fedkdtavi_core.site.dataset import SiteInfo, write_site
 from fedkdtavi_training.federation import engine, enrol, kits, server_command, settings, site_command, status
@@ -262,7 +262,7 @@ def test_a_site_that_starts_crops_its_dataset_and_then_runs_the_engine(enrolled,
     assert ran == [("site", site, {"uid": "site-1", "org": "site_1"})]
     assert json.loads((site / "work" / "crops" / "0" / "cache.json").read_text())["site"] == "site-1"
     assert settings.read(settings.SiteSettings, site / "kit" / "local", "site-1").folders == (data,)
-    with pytest.raises(UsageError, match="no bundle"):
+    with pytest.raises(BundleError, match="there is no such bundle; give"):  # told across the process
         site_command.start(site, tmp_path / "nowhere", print)
 
 

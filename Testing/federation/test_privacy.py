@@ -61,7 +61,7 @@ def test_a_name_in_tags_file_names_and_case_ids_leaves_the_hospital_nowhere(tmp_
         loop.wait_for_sites(["a", "b"], 180)
         loop.run(1)
         # What goes wrong names the case: the training of the next job finds its description broken.
-        (planted / "cases" / f"{name.NAME}-Anna-1957" / "labels.json").write_text("{")
+        (planted / "cases" / name.CASE / "labels.json").write_text("{")
         loop.run(2)
         time.sleep(2)  # what is still to be said of the job's end
 

@@ -6,20 +6,22 @@ import base64
 import gzip
 import io
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import nibabel
-
 NAME = "Zwirnhobel"  # no word of any program
+CASE = f"{NAME}-Anna-1957"
 
 
 def plant(site: Path, folder: Path) -> Path:
     """A copy of a site dataset in ``folder`` in which the name is wherever a careless hand could leave it.
 
-    In the folder's name, in the case's id, in the CT's header, and in a DICOM series beside it that is then taken in.
+    In the folder's name, in a case's id, in the DICOM series that another case comes from: its tags, its files' names,
+    its folder. A dataset with a name in a CT's header is refused before a key is made, so that is not planted.
     """
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "core"))
     import ct_files
 
     from fedkdtavi_core.site.add import add_ct
@@ -27,11 +29,7 @@ def plant(site: Path, folder: Path) -> Path:
     planted = folder / f"hospital of {NAME}"
     shutil.copytree(site, planted)
     (case,) = (planted / "cases").iterdir()
-    named = case.rename(case.with_name(f"{NAME}-Anna-1957"))
-    ct = nibabel.load(named / "ct.nii.gz")
-    ct.header["descrip"] = ct.header["aux_file"] = NAME
-    (named / "new.nii.gz").write_bytes(gzip.compress(ct.to_bytes(), 1))
-    (named / "new.nii.gz").replace(named / "ct.nii.gz")
+    case.rename(case.with_name(CASE))
     series = folder / "from the scanner" / NAME
     tags = {"PatientName": f"{NAME}^Anna", "PatientID": NAME, "StudyDescription": NAME, "SeriesDescription": NAME}
     ct_files.dicom_series(series, prefix=NAME, **tags)
@@ -42,9 +40,7 @@ def plant(site: Path, folder: Path) -> Path:
 def forms(name: str) -> list[bytes]:
     """What the name may look like in bytes, in small letters."""
     found = [name.encode(), name.encode("utf-16-le"), name.encode().hex().encode()]
-    for shift in range(
-        3
-    ):  # in base64, wherever in the text it begins; the letters at its ends depend on its neighbours
+    for shift in range(3):  # base64, wherever the name begins; its ends depend on what is beside it
         found.append(base64.b64encode(b"\0" * shift + name.encode())[4:-4])
     return [form.lower() for form in found]
 

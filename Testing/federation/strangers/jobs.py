@@ -16,6 +16,7 @@ from fedkdtavi_training.federation.flare.job import SERVER_APP, SITE_APP, write_
 from .ground import Ground, Refusal, line_with
 
 _HERE = "fedkdtavi_training.federation.flare"
+_NOT_BUILT = "component not authorized: "
 _TOLD_S = 60.0
 
 
@@ -43,9 +44,7 @@ def with_another_executor(ground: Ground) -> Refusal:
         {"id": "pipe", "path": "nvflare.fuel.utils.pipe.file_pipe.FilePipe",
          "args": {"mode": "PASSIVE", "root_path": str(ground.folder)}},
     )  # fmt: skip
-    return _refused(
-        ground, "job with a command of its own", job, mark, "is not in allow_list", "site's class_allow_list"
-    )
+    return _refused(ground, "job with a command of its own", job, mark, _NOT_BUILT, "site's class_allow_list")
 
 
 def with_arguments(ground: Ground) -> Refusal:
@@ -53,7 +52,7 @@ def with_arguments(ground: Ground) -> Refusal:
     job = _job(ground, "arguments")
     mark = ground.folder / "arguments-ran"
     _executor(job, {"path": f"{_HERE}.executor.FedKDTAVIExecutor", "args": {"command": f"touch {mark}"}})
-    return _refused(ground, "job with arguments for our executor", job, mark, "this site runs", "site's door")
+    return _refused(ground, "job with arguments for our executor", job, mark, _NOT_BUILT, "site's door")
 
 
 def with_another_workflow(ground: Ground) -> Refusal:
@@ -70,7 +69,7 @@ def with_another_workflow(ground: Ground) -> Refusal:
         "job with another workflow at the server",
         job,
         mark,
-        "is not in allow_list",
+        _NOT_BUILT,
         "server's class_allow_list",
     )
 
@@ -119,7 +118,9 @@ def _refused(ground: Ground, stranger: str, job: Path, mark: Path, words: str, r
     weights = list((ground.loop.server / kits.OUT / job.name).rglob("*.safetensors"))
     assert not [path for path in weights if path.name.startswith("teacher-")], "the job has left a model"
     shutil.rmtree(job)
-    return Refusal(stranger, refused_by, line.rpartition(" - ")[2].strip(), told_in, time.monotonic() - began)
+    return Refusal(
+        stranger, refused_by, line[line.index(words) :].removeprefix(_NOT_BUILT), told_in, time.monotonic() - began
+    )
 
 
 def _logs(ground: Ground) -> list[Path]:

@@ -57,7 +57,8 @@ class SiteDoor(FLComponent):
             asked = fl_ctx.get_prop(FLContextKey.COMPONENT_CONFIG)
             if not isinstance(asked, dict) or asked.get("path") != EXECUTOR or asked.get("args"):
                 named = str(asked.get("path") or asked.get("name")) if isinstance(asked, dict) else "something"
-                raise UnsafeComponentError(f"The job asks for {named[:120]}; this site runs {EXECUTOR} alone.")
+                given = " with arguments" if isinstance(asked, dict) and asked.get("args") else ""
+                raise UnsafeComponentError(f"The job asks for {named[:120]}{given}; this site runs {EXECUTOR} alone.")
 
 
 class ServerDoor(FLComponent):

@@ -1,0 +1,164 @@
+"""What NVIDIA FLARE costs a round: seconds, bytes and the server's memory, against the same rounds in one process.
+
+    python Testing/benchmarks/bench_federation.py --sites 2 8 [--rounds 20]
+
+A teacher of 59.4 MB; the sites train nothing and hand the weights back, so that what is measured is the way there, the
+average, the checkpoint and the way back. Every site is a process of its own over mutual TLS on this machine, so the
+wire is fast and the processors are shared by all. The first round, in which all start, is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import common
+
+HERE = Path(__file__).resolve().parent
+IDLE = HERE / "idle_sites"
+sys.path += [str(HERE.parent / "training"), str(IDLE)]
+CHANNELS = [16, 32, 64, 128, 256, 384]
+_COME_S = 900.0
+
+
+def plan(names: list[str], rounds: int) -> dict[str, Any]:
+    """The project file's entries."""
+    import hospitals
+
+    return {
+        "name": "cost",
+        "sites": [{"name": name, "org": "hospital", "labels": ["hps"]} for name in names],
+        "k": 1,
+        "jobs": [1],
+        "deadline_s": 900,
+        "teacher": hospitals.training(rounds=rounds, local_steps=1, network={"channels": CHANNELS}),
+    }
+
+
+def plain(entries: dict[str, Any], data: dict[str, Path], out: Path) -> float:
+    """Seconds a round of the plain loop."""
+    import idle
+
+    from fedkdtavi_training.federated import experiment as experiments
+    from fedkdtavi_training.federated.pace import Pace
+    from fedkdtavi_training.federated.plain import PlainDriver
+    from fedkdtavi_training.federated.site import Site
+    from fedkdtavi_training.federation.project import Project
+
+    idle.install()
+    project = Project.model_validate(entries | {"server": {"host": "localhost", "port": 1}})
+    at: list[float] = []
+    sites = [Site(name, (folder,), out / "sites" / name) for name, folder in data.items()]
+    experiments.federate(
+        project.experiment(1, out, data, {}), "federated", PlainDriver(sites), out / "federated",
+        pace=Pace(lambda text: None), say=lambda text: None, watch=lambda *told: at.append(time.monotonic()),
+    )  # fmt: skip
+    return (at[-1] - at[0]) / (len(at) - 1)
+
+
+def flare(entries: dict[str, Any], data: dict[str, Path], folder: Path) -> dict[str, float]:
+    """Seconds and MB a round over FLARE; the job's memory at the server after its second and its last round."""
+    from fedkdtavi_training.federation import progress
+    from fedkdtavi_training.federation.loopback import Loopback
+
+    counts = folder / "bytes"
+    counts.mkdir(parents=True)
+    path = os.pathsep.join([str(IDLE), *sys.path[:4], *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PYTHONPATH": path, "FEDKDTAVI_IDLE": str(counts)}
+    memory: dict[int, tuple[float, float]] = {}
+    ended = threading.Event()
+    with Loopback(folder / "federation", data, entries, lambda text: None) as loop:
+        loop.enrol()
+        loop.start("server", **environment)
+        loop.wait_until_open(_COME_S)
+        for name in data:
+            loop.start(name, **environment)
+        loop.wait_for_sites(list(data), _COME_S)
+        status = loop.server / "out" / progress.STATUS
+        watcher = threading.Thread(target=_watch, args=(loop, status, memory, ended))
+        watcher.start()
+        try:
+            loop.run()
+        finally:
+            ended.set()
+            watcher.join()
+    (stage,) = progress.read(status)["stages"].values()
+    times = [datetime.fromisoformat(entry["at"]).timestamp() for entry in stage["history"]]
+    rounds = len(times) - 1
+    sent = 0.0
+    for file in counts.glob("*.bytes"):
+        for line in file.read_text(encoding="ascii").splitlines():
+            at, size = line.split()
+            sent += float(size) * (times[0] < float(at) <= times[-1])
+    numbers = sorted(memory)
+    return {
+        "seconds": (times[-1] - times[0]) / rounds,
+        "mb": sent / rounds / 1e6,
+        "early": memory[next(n for n in numbers if n >= 2)][0],
+        "late": memory[numbers[-1]][0],
+        "most": max(most for _, most in memory.values()),
+    }
+
+
+def _watch(loop: Any, status: Path, memory: dict[int, tuple[float, float]], ended: threading.Event) -> None:
+    """Round -> resident memory of the server's process of the job, just after it."""
+    import idle
+
+    from fedkdtavi_training.federation import progress
+    from fedkdtavi_training.federation.loopback import family
+
+    while not ended.wait(0.5):
+        stages = progress.read(status)["stages"]
+        number = max((len(stage["history"]) for stage in stages.values()), default=0)
+        if number == 0 or number in memory:
+            continue
+        for pid in family(loop._processes["server"].pid):
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if b"nvflare.private.fed.app.server.runner_process" in command:
+                    memory[number] = idle.memory_mb(pid)
+            except (OSError, KeyError):
+                continue
+
+
+def main() -> None:
+    """Measure, and write results/federation_N.csv for N sites."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sites", type=int, nargs="+", default=[2, 8])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--note", default="", help="said of the machine, e.g. that others use it, too")
+    options = parser.parse_args()
+    import hospitals
+
+    rows = []
+    for number in options.sites:
+        folder = Path(tempfile.mkdtemp(prefix="federation-"))
+        try:
+            names = [f"site-{n}" for n in range(1, number + 1)]
+            data = hospitals.write(folder / "data", dict.fromkeys(names, ("hps",)))
+            entries = plan(names, options.rounds)
+            alone = plain(entries, data, folder / "plain")
+            print(f"{number} sites, plain loop: {alone:.2f} s a round", flush=True)
+            over = flare(entries, data, folder)
+            print(f"{number} sites, FLARE: {over}", flush=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        rows.append({
+            "sites": str(number), "rounds": str(options.rounds), "model_mb": "59.4",
+            "plain_s_a_round": f"{alone:.2f}", "flare_s_a_round": f"{over['seconds']:.2f}",
+            "flare_mb_a_round": f"{over['mb']:.1f}", "server_mb_after_round_2": f"{over['early']:.0f}",
+            "server_mb_after_last_round": f"{over['late']:.0f}", "server_mb_at_most": f"{over['most']:.0f}",
+        })  # fmt: skip
+        common.write(f"federation_{number}.csv", rows[-1:], options.note)
+
+
+if __name__ == "__main__":
+    main()

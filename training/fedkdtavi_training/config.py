@@ -92,6 +92,12 @@ class TrainConfig(_Strict):
     network: dict[str, Any] = Field(default_factory=dict)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
+    device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: mixed precision, not the same weights twice")
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the usual device, so that the digests of runs are what they were before there was another."""
+        return {key: value for key, value in dump(self).items() if (key, value) != ("device", "cpu")}
 
     def digest(self) -> str:
         """SHA-256 over everything that decides the result (not where it is written, nor how often)."""

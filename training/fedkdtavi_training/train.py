@@ -66,13 +66,19 @@ class Run:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("The configuration says device cuda, and torch sees no CUDA device here; say cpu.")
+        self.on_gpu = config.device == "cuda"
+        if self.on_gpu:  # the backward pass of a trilinear interpolation has no deterministic CUDA kernel
+            torch.use_deterministic_algorithms(False)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.on_gpu)
         self.network = networks.build(config.task, config.network, seed=config.seed)
         if config.init is not None:
             start, task, _ = networks.load(config.init)
             if task != config.task or start.arguments != self.network.arguments:
                 raise UsageError(f"{config.init} holds another network than the config asks for; give a fitting one.")
             self.network.load_state_dict(start.state_dict())
-        self.network.train()
+        self.network.train().to(config.device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items() if v.is_floating_point()}
         self.parameters = dict(self.network.named_parameters())
         decay = [p for p in self.parameters.values() if p.ndim > 1]
@@ -95,25 +101,36 @@ class Run:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
+        if self.on_gpu:
+            batch = {name: value.to("cuda", non_blocking=True) for name, value in batch.items()}
         image = batch["image"].to(memory_format=torch.channels_last_3d)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, parts = losses.total(config.task, self.network(image), batch, config.loss)
+        # On the CPU all is float32: bfloat16 gradients of small convolutions are wrong there.
+        with torch.autocast("cuda", torch.float16, enabled=self.on_gpu):
+            outputs = self.network(image)
+        if self.on_gpu:
+            outputs = {name: value.float() for name, value in outputs.items()}
+        loss, parts = losses.total(config.task, outputs, batch, config.loss)
         if penalty is not None:
             loss = loss + penalty()
         finite = bool(torch.isfinite(loss))
         if finite:
-            loss.backward()
+            self.scaler.scale(loss).backward()
+            self.scaler.unscale_(self.optimizer)
             norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip)
             finite = bool(torch.isfinite(norm))
         self.step += 1
         if not finite:
+            if self.on_gpu and bool(torch.isfinite(loss)):
+                self.scaler.update()  # the gradients were scaled too high: the next ones are scaled less
             self.bad += 1
             self.skipped += 1
             if self.bad >= config.bad_steps:
                 raise TrainingError(f"The loss was not finite {self.bad} times in a row; lower lr or check the cache.")
             return None
         self.bad = 0
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         keep = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
@@ -129,6 +146,7 @@ class Run:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         tensors |= self.moments()
         state = {"step": self.step, "bad": self.bad, "skipped": self.skipped, "config": self.config.digest()}
+        state |= {"scaler": self.scaler.state_dict()} if self.on_gpu else {}
         part = path.with_suffix(".part")
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(part), {"state": json.dumps(state)})
         part.replace(path)
@@ -143,6 +161,8 @@ class Run:
         if state["config"] != self.config.digest():
             raise UsageError(f"{path} was written with another configuration; give another output folder.")
         self.step, self.bad, self.skipped = state["step"], state["bad"], state["skipped"]
+        if self.on_gpu:
+            self.scaler.load_state_dict(state["scaler"])
         self.network.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
         for name, value in self.average.items():
             value.copy_(tensors[f"average.{name}"])
@@ -222,6 +242,7 @@ def batches(config: TrainConfig, dataset: Dataset, first: int, end: int) -> Data
         batch_size=config.batch,
         sampler=range(first * config.batch, end * config.batch),
         num_workers=config.workers,
+        pin_memory=config.device == "cuda",
         prefetch_factor=4 if config.workers else None,
         multiprocessing_context="spawn" if config.workers else None,
     )

@@ -87,7 +87,7 @@ def _plan(datasets: dict[str, Path], weights: Path) -> dict[str, Any]:
     entries, holders = [], dict.fromkeys(HEADS, 0)
     for name, path in datasets.items():
         held = _labels(path)
-        entries.append({"name": name, "org": name, "labels": held})
+        entries.append({"name": name, "org": name.replace("-", "_"), "labels": held})
         for head in held:
             holders[head] += 1
     jobs = [number for number, head in enumerate(HEADS, 1) if holders[head] >= K]

@@ -17,6 +17,7 @@ from .ground import Ground, Refusal, line_with
 
 _HERE = "fedkdtavi_training.federation.flare"
 _NOT_BUILT = "component not authorized: "
+_NOT_LISTED, _NOT_OURS = f"{_NOT_BUILT}Component", f"{_NOT_BUILT}The job asks"  # not a line of source in a traceback
 _TOLD_S = 60.0
 
 
@@ -44,7 +45,7 @@ def with_another_executor(ground: Ground) -> Refusal:
         {"id": "pipe", "path": "nvflare.fuel.utils.pipe.file_pipe.FilePipe",
          "args": {"mode": "PASSIVE", "root_path": str(ground.folder)}},
     )  # fmt: skip
-    return _refused(ground, "job with a command of its own", job, mark, _NOT_BUILT, "site's class_allow_list")
+    return _refused(ground, "job with a command of its own", job, mark, _NOT_LISTED, "site's class_allow_list")
 
 
 def with_arguments(ground: Ground) -> Refusal:
@@ -52,7 +53,7 @@ def with_arguments(ground: Ground) -> Refusal:
     job = _job(ground, "arguments")
     mark = ground.folder / "arguments-ran"
     _executor(job, {"path": f"{_HERE}.executor.FedKDTAVIExecutor", "args": {"command": f"touch {mark}"}})
-    return _refused(ground, "job with arguments for our executor", job, mark, _NOT_BUILT, "site's door")
+    return _refused(ground, "job with arguments for our executor", job, mark, _NOT_OURS, "site's door")
 
 
 def with_another_workflow(ground: Ground) -> Refusal:

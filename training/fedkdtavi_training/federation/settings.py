@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -25,6 +25,26 @@ class _Own(_Strict):
     schema_version: int
 
 
+class Privacy(_Strict):
+    """A filter of the engine on what the site changes in the weights; the names are the engine's.
+
+    Attributes:
+        filter: ``percentile`` sends only the larger changes (Shokri and Shmatikov 2015), which is no differential
+            privacy; ``svt`` sends a noisy part of them (sparse vector technique), with a budget for each round.
+        percentile: of the changes by size, those below it are not sent.
+        fraction, epsilon, noise_var, tau: of ``svt``: the part that is sent, and its noise.
+        gamma: no weight changes by more than this in a round.
+    """
+
+    filter: Literal["percentile", "svt"]
+    percentile: float = Field(10.0, ge=0, le=100)
+    fraction: float = Field(0.1, gt=0, le=1)
+    epsilon: float = Field(0.1, gt=0)
+    noise_var: float = Field(0.1, gt=0)
+    tau: float = Field(1e-6, gt=0)
+    gamma: float = Field(0.01, gt=0)
+
+
 class SiteSettings(_Own):
     """A site's own.
 
@@ -34,6 +54,7 @@ class SiteSettings(_Own):
         threads: of its training.
         deadline_s: longest time for one task, whatever the server asks; None: no limit.
         bundle: whose coarse network crops its CTs; None: the released one.
+        privacy: filter on what it sends; None: the update as it was trained.
     """
 
     folders: tuple[Path, ...] = Field(min_length=1)
@@ -41,6 +62,7 @@ class SiteSettings(_Own):
     threads: int = Field(1, ge=1)
     deadline_s: float | None = Field(None, gt=0)
     bundle: Path | None = None
+    privacy: Privacy | None = None
 
 
 class ServerSettings(_Own):

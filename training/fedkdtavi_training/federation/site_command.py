@@ -10,8 +10,11 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from fedkdtavi_core.errors import EXIT_OK, InputError, UsageError
 
+from ..config import refused
 from . import certificates, engine, enrol, kits, project
 from .settings import SiteSettings
 
@@ -183,14 +186,18 @@ def _certificate(folder: Path) -> Path:
 
 
 def _write_local(folder: Path, settings: dict, plan: project.Project, bundle: Path | None = None) -> SiteSettings:
-    own = SiteSettings(
-        name=settings["name"],
-        schema_version=plan.schema_version,
-        folders=settings["datasets"],
-        work=(folder / kits.WORK).resolve(),
-        threads=settings["threads"],
-        deadline_s=plan.deadline_s,
-        bundle=bundle and bundle.resolve(),
-    )
+    try:
+        own = SiteSettings(
+            name=settings["name"],
+            schema_version=plan.schema_version,
+            folders=settings["datasets"],
+            work=(folder / kits.WORK).resolve(),
+            threads=settings["threads"],
+            deadline_s=plan.deadline_s,
+            bundle=bundle and bundle.resolve(),
+            privacy=settings.get("privacy"),  # written there by the site's own hand, or not at all
+        )
+    except ValidationError as error:
+        raise refused(folder / kits.SITE, error) from error
     kits.local_of_site(folder, own)
     return own

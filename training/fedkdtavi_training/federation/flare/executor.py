@@ -17,7 +17,7 @@ from fedkdtavi_core.errors import FedKDTAVIError
 
 from .. import wire
 from ..settings import SiteSettings, read
-from . import message
+from . import message, privacy
 from .worker_process import WorkerProcess
 
 
@@ -49,6 +49,8 @@ class FedKDTAVIExecutor(Executor):
             if done is wire.Code.CRASHED:  # once more: a round done again is the same round
                 left = None if limit is None else limit - (time.monotonic() - began)
                 done = self._worker.work(header, arrays, left, lambda: abort_signal.triggered)
+            if self._settings.privacy is not None and not isinstance(done, wire.Code):
+                done = done[0], privacy.applied(self._settings.privacy, arrays, done[1], fl_ctx)
         except wire.WireError as error:
             self.log_error(fl_ctx, str(error))
             return message.failure(wire.Code.TASK)

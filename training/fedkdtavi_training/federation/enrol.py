@@ -26,18 +26,29 @@ APPROVAL, REQUEST = ".signed.zip", ".request.zip"
 CERTIFICATE_DAYS = 1095
 
 
-def flare(arguments: list[str], folder: Path) -> dict[str, Any]:
+def flare(arguments: list[str], folder: Path, limit_s: float | None = 300.0) -> dict[str, Any]:
     """Run ``nvflare`` with its records kept in ``folder`` instead of the home folder; returns what it says.
 
+    Args:
+        limit_s: longest time that it may take; None: as long as it likes.
+
     Raises:
-        UsageError: it refuses, with its own words.
+        UsageError: it refuses, with its own words; it does not end in time.
     """
     if importlib.util.find_spec("nvflare") is None:
         raise ModuleNotFoundError("No module named 'nvflare'", name="nvflare")
     records = str((folder / "records").resolve())
     environment = os.environ | {"HOME": records, "USERPROFILE": records}
     command = [sys.executable, "-m", "nvflare.cli", "--format", "json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    try:  # without an input: the engine's login would wait for a person
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False,
+            timeout=limit_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(
+            f"nvflare {' '.join(arguments[:2])} did not end within {limit_s:.0f} s; see whether the server runs."
+        ) from error
     for line in reversed(done.stdout.splitlines()):
         if line.startswith("{"):
             answer = json.loads(line)

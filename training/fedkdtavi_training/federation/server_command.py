@@ -154,7 +154,7 @@ def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
         say(f"{what}: submitted as {number}")
         why = ""
         try:
-            enrol.flare(["job", "wait", number, *kit], folder)
+            enrol.flare(["job", "wait", number, *kit], folder, None)
         except UsageError as error:  # the engine tells of a failed job as of a failed command, also of one that goes on
             why = str(error)
         if not (out / AGAIN).exists():

@@ -70,7 +70,7 @@ def with_another_workflow(ground: Ground) -> Refusal:
         "job with another workflow at the server",
         job,
         mark,
-        _NOT_BUILT,
+        _NOT_LISTED,
         "server's class_allow_list",
     )
 
@@ -119,9 +119,8 @@ def _refused(ground: Ground, stranger: str, job: Path, mark: Path, words: str, r
     weights = list((ground.loop.server / kits.OUT / job.name).rglob("*.safetensors"))
     assert not [path for path in weights if path.name.startswith("teacher-")], "the job has left a model"
     shutil.rmtree(job)
-    return Refusal(
-        stranger, refused_by, line[line.index(words) :].removeprefix(_NOT_BUILT), told_in, time.monotonic() - began
-    )
+    reason = line[line.index(words) :].removeprefix(_NOT_BUILT) if words.startswith(_NOT_BUILT) else words
+    return Refusal(stranger, refused_by, reason, told_in, time.monotonic() - began)
 
 
 def _logs(ground: Ground) -> list[Path]:

@@ -2,7 +2,7 @@
 # make demo CT=path    annotate another CT: NIfTI, NRRD, MHA or a DICOM folder
 # make test            set up everything and run every suite; TORCH=0 leaves out torch and the suites that need it
 # make federation-demo a whole federation on this machine over mutual TLS, to a bundle and an annotated CT (about 10 min)
-# make test-federation what takes minutes: server and sites in processes of their own; ten faults, their table
+# make test-federation what takes minutes: server and sites in processes of their own; faults and strangers, their tables
 # make lint | bench | clean
 # Options: PYTHON=python3.12  VENV=folder  OUT=folder  FORCE=1 (replace a result of CT=path, corrections included)
 
@@ -94,6 +94,7 @@ test: $(test_ready)
 test-federation: $(test_ready)
 	@$(python) -m pytest --no-header --color=no -m processes Testing/federation
 	@$(python) Testing/federation/run_faults.py
+	@$(python) Testing/federation/run_strangers.py
 
 lint: $(test_ready)
 	@$(VENV)/bin/ruff check .

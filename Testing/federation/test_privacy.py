@@ -33,7 +33,7 @@ def test_the_name_is_found_in_whatever_it_is_packed(shift):
     assert name.times_in(bytes(range(256)) * 100) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.torch
 def test_a_name_in_tags_file_names_and_case_ids_leaves_the_hospital_nowhere(tmp_path):
     made = ["--sites", "1", "--cases", "1", "--seed", "5", "--fast", "--spacing", "4", "--kind", "heart", "--quiet"]

@@ -77,5 +77,6 @@ def test_a_name_in_tags_file_names_and_case_ids_leaves_the_hospital_nowhere(tmp_
     assert b"head_weights" in wire, "the tap has not seen the updates"
     assert b"fedkdtavi_code" in wire, "the tap has not seen the failure"
     assert {one: name.times_in(content) for one, content in crossed.items() if name.times_in(content)} == {}
+    assert str(tmp_path).encode() not in b"".join(crossed.values()), "a path of this machine has crossed"
     assert name.times_in_folder(loop.server) == {}
     assert (loop.server / kits.OUT / "task-1" / "federated").is_dir()

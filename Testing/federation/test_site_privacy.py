@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import numpy as np
+import projects
 import pytest
 from pydantic import ValidationError
 
@@ -102,6 +103,18 @@ def test_the_executor_filters_what_leaves_when_the_site_wants_it(trained, tmp_pa
     header, sent = message.unpack(executor.execute(message.TASK, asked, FLContext(), Signal()))
     assert header == "{}"
     left = np.mean(changes(task, sent) != 0)
-    assert (
-        left > 0.9 if chosen is None else left < 0.01
-    )  # the largest alone
+    assert left > 0.9 if chosen is None else left < 0.01  # the largest alone
+
+
+def test_a_site_writes_it_into_its_own_file(tmp_path, monkeypatch):
+    from fedkdtavi_core.errors import UsageError
+    from fedkdtavi_training.federation import kits, project, site_command
+
+    monkeypatch.setattr(kits, "local_of_site", lambda folder, own: None)
+    plan = project.Project.model_validate(projects.entries())
+    own = {"name": "a", "datasets": [str(tmp_path)], "threads": 1}
+    assert site_command._write_local(tmp_path, own, plan).privacy is None
+    wanted = own | {"privacy": {"filter": "percentile", "percentile": 50}}
+    assert site_command._write_local(tmp_path, wanted, plan).privacy.percentile == 50
+    with pytest.raises(UsageError, match=r"federation\.json: privacy\.filter: .*; correct it"):
+        site_command._write_local(tmp_path, own | {"privacy": {"filter": "noise"}}, plan)

@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 IDLE = HERE / "idle_sites"
 sys.path += [str(HERE.parent / "training"), str(IDLE)]
 CHANNELS = [16, 32, 64, 128, 256, 384]
+PLAIN_ROUNDS = 6  # all alike
 _COME_S = 900.0
 
 
@@ -145,7 +146,7 @@ def main() -> None:
             names = [f"site-{n}" for n in range(1, number + 1)]
             data = hospitals.write(folder / "data", dict.fromkeys(names, ("hps",)))
             entries = plan(names, options.rounds)
-            alone = plain(entries, data, folder / "plain")
+            alone = plain(plan(names, min(options.rounds, PLAIN_ROUNDS)), data, folder / "plain")
             print(f"{number} sites, plain loop: {alone:.2f} s a round", flush=True)
             over = flare(entries, data, folder)
             print(f"{number} sites, FLARE: {over}", flush=True)

@@ -35,14 +35,15 @@ class Proxy:
         self.cut()
         self._listener.close()
 
-    def cut(self) -> None:
-        """Break everything that is open, and whatever comes."""
-        self._cut = True
+    def cut(self) -> int:
+        """Break everything that is open, and whatever comes; returns how many ends were open."""
+        self._cut, ends = True, len(self._open)
         for one in self._open:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
         self._open.clear()
+        return ends
 
     def mend(self) -> None:
         """Let connections pass again."""
@@ -90,7 +91,7 @@ def cut_and_back(ground: Ground) -> Result:
             trial.start()
             with trial.running():
                 trial.reached()
-                proxy.cut()
+                assert proxy.cut() >= 2, "b has not come through the proxy"
                 trial.go()
                 time.sleep(CUT_S)
                 proxy.mend()

@@ -57,7 +57,7 @@ def _spoilt(what: str, arrays: dict[str, Any]) -> dict[str, Any]:
     if what == "nan":
         value.flat[0] = float("nan")
     elif what == "shape":
-        value = value[:1].copy()
+        value = value[None]
     elif what == "norm":
         return {one: array * 1e6 for one, array in arrays.items()}
     return arrays | {name: value}

@@ -222,7 +222,10 @@ def test_a_config_without_sense_is_refused_in_one_sentence(folders, tmp_path, ch
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize("path", sorted(set(CONFIGS.glob("*.json")) - {CONFIGS / "arms.json"}), ids=lambda path: path.stem)
+EXPERIMENTS = sorted(set(CONFIGS.glob("*.json")) - {CONFIGS / "arms.json"})
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_shipped_experiment_is_valid(path):
     settings = config.read(path)
     assert settings.task == 0

@@ -117,7 +117,10 @@ def test_an_unknown_key_is_refused_by_name(tmp_path):
         config.read(tmp_path / "nothing.json")
 
 
-@pytest.mark.parametrize("path", sorted(TINY.parent.glob("*.json")), ids=lambda p: p.stem)
+SHIPPED = sorted(set(TINY.parent.glob("*.json")) - {TINY.parent / "next-round.json"})
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_every_shipped_configuration_is_valid(path):
     settings = config.read(path)
     networks.build(settings.task, settings.network)

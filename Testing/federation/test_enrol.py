@@ -271,7 +271,7 @@ def jobs(monkeypatch):
     """The engine's console, replaced: what was submitted; each job ends with ``end``."""
     asked = []
 
-    def flare(arguments, folder):
+    def flare(arguments, folder, limit_s=300.0):
         asked.append(arguments)
         if arguments[:2] == ["job", "wait"]:
             jobs.end(folder)

@@ -27,7 +27,7 @@ def engine_whose_jobs_leave(monkeypatch, server: Path, *jobs: dict[str, str]) ->
     """Stand in for the engine's command line: each job, once waited for, has written these files."""
     asked, left = [], list(jobs)
 
-    def flare(arguments, folder):
+    def flare(arguments, folder, limit_s=300.0):
         asked.append(arguments[:2])
         if arguments[1] == "submit":
             return {"job_id": f"job-{len(asked)}"}

@@ -1,7 +1,7 @@
 # make demo            annotate the shipped sample CT (sets up what it needs; no torch)
 # make demo CT=path    annotate another CT: NIfTI, NRRD, MHA or a DICOM folder
 # make test            set up everything and run every suite; TORCH=0 leaves out torch and the suites that need it
-# make federation-demo a whole federation on this machine over mutual TLS, to a bundle and an annotated CT (about 10 min)
+# make federation-demo a whole federation on this machine over mutual TLS, to a bundle and an annotated CT (about 5 min)
 # make test-federation what takes minutes: server and sites in processes of their own; faults and strangers, their tables
 # make lint | bench | clean
 # Options: PYTHON=python3.12  VENV=folder  OUT=folder  FORCE=1 (replace a result of CT=path, corrections included)

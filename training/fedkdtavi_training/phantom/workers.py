@@ -51,13 +51,16 @@ def over(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int)
         pool.shutdown(cancel_futures=True)
 
 
-_ending = False
+_working = _ending = False
 
 
 def _work(function: Callable[[Job], Result], job: Job) -> Result:
+    global _working
     try:
+        _working = True
         return function(job)
-    finally:  # a pool's worker would take SystemExit for a result and go on with the next job
+    finally:
+        _working = False
         if _ending:
             os._exit(1)
 
@@ -69,6 +72,10 @@ def _start() -> None:
 
 
 def _end(_signal: int, _frame: object) -> None:
+    """End at once, or by way of the job in hand. Only there: elsewhere the pool would swallow a SystemExit and wait."""
     global _ending
-    _ending = True
-    sys.exit(1)
+    if not _working:
+        os._exit(1)
+    if not _ending:
+        _ending = True
+        sys.exit(1)

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import EXIT_OK, UsageError
+from ..errors import EXIT_OK
 from . import annotate, bundle, extras, measure, site
 from .console import PROGRAM, Console, prepare_streams
+from .options import Parser
 
 _DESCRIPTION = (
     "TAVI planning labels and measurements from a cardiac CT. Trained on synthetic phantoms; not for clinical use."
@@ -23,17 +24,10 @@ _COMMANDS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but wrong use ends in one sentence like every other error."""
-
-    def error(self, message: str) -> None:
-        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help).")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The commands of the core; those of the extras are listed, and parse their own arguments."""
     listing = "\n".join(f"  {name:<10}  {about}" for name, about in extras.described().items())
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         description=_DESCRIPTION,
         epilog=f"further commands:\n{listing}\n\n{PROGRAM} COMMAND --help tells more.",

@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from .. import schema
+from ..errors import UsageError
 from ..numbers import printed
 from .console import Console
 from .progress import CHOICES
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but wrong use ends in one sentence like every other error."""
+
+    def error(self, message: str) -> None:
+        """Raise UsageError instead of ending the program."""
+        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help).")
 
 
 def add_ct_choice(parser: argparse.ArgumentParser) -> None:

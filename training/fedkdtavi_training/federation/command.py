@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import EXIT_OK, UsageError
 
 
@@ -21,15 +22,10 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help).")
-
-
 def _parser() -> argparse.ArgumentParser:
     from . import demo, server_command, site_command
 
-    parser = _Parser(
+    parser = Parser(
         prog="fedkdtavi federation",
         description="Train over many hospitals: their CTs stay, weights travel. Runbooks: training/docs. "
         "Trained on synthetic phantoms so far; not for clinical use.",

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import UsageError
 
 TASKS = ("hinge points + ostia", "membranous septum", "calcification")
@@ -25,16 +26,9 @@ Models are trained on synthetic phantoms unless you bring site datasets; not for
 Exit codes: 0 done; 2 wrong use; 4 input refused; 5 bundle refused; 130 cancelled."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but wrong use is one sentence."""
-
-    def error(self, message: str) -> None:
-        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help).")
-
-
 def parser() -> argparse.ArgumentParser:
     """The published flags, then the few that this project adds."""
-    p = _Parser(
+    p = Parser(
         prog="train_federated.py",
         description=_ABOUT,
         epilog=_END,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,9 @@ from fedkdtavi_core.errors import UsageError
 
 # Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Strict(BaseModel):
@@ -107,14 +110,20 @@ class TrainConfig(_Strict):
 
 
 def read(path: Path) -> TrainConfig:
-    """Read and validate a config; relative paths in it are relative to the working directory.
+    """Read and validate a config. Raises as :func:`read_as`."""
+    return read_as(TrainConfig, path)
 
-    Raises UsageError with one sentence that names the file and the key.
+
+def read_as(kind: type[Model], path: Path, what: str = "config") -> Model:
+    """Read and validate a JSON file of any of our kinds; relative paths in it are relative to the working directory.
+
+    Raises:
+        UsageError: with one sentence that names the file and the key; ``what`` is what should have been given.
     """
     try:
-        return TrainConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON {what}.") from error
     except ValidationError as error:
         raise refused(path, error) from error
 

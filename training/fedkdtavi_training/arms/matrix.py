@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fedkdtavi_core.errors import UsageError
 
-from ..config import _Strict, refused
+from ..config import _Strict, read_as, refused
 from ..federated.config import Experiment
 
 _NAME = r"^[a-z0-9][a-z0-9-]*$"
@@ -143,14 +143,5 @@ def merged(base: Any, patch: Any) -> Any:
 
 
 def read(path: Path) -> Matrix:
-    """Read and validate a matrix; relative paths are relative to where we are.
-
-    Raises:
-        UsageError: with one sentence that names the file and the key.
-    """
-    try:
-        return Matrix.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON matrix.") from error
-    except ValidationError as error:
-        raise refused(path, error) from error
+    """Read and validate a matrix. Raises as :func:`..config.read_as`."""
+    return read_as(Matrix, path, "matrix")

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from fedkdtavi_core.bundle import Bundle, metadata
 from fedkdtavi_core.errors import UsageError
 
-from ..config import _Strict, refused
+from ..config import _Strict, read_as, refused
 from ..federated.config import Aggregation, Pseudo, SiteFolder, Training
 from ..seed_recipe.readout import OF_RECIPE
 
@@ -52,17 +52,8 @@ class NextRound(_Strict):
 
 
 def read(path: Path) -> NextRound:
-    """Read and validate a config; relative paths are relative to where we are.
-
-    Raises:
-        UsageError: with one sentence that names the file and the key.
-    """
-    try:
-        return NextRound.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
-    except ValidationError as error:
-        raise refused(path, error) from error
+    """Read and validate a config. Raises as :func:`..config.read_as`."""
+    return read_as(NextRound, path)
 
 
 def training(settings: NextRound, bundle: Bundle, model: str, network: dict[str, Any]) -> Training:

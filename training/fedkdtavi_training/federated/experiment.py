@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +121,7 @@ def _one(
     summary["not_cropped"] = _left_out(hospitals)
     if experiment.test_ratio:
         summary["test"] = _test(experiment, folder, summary, hospitals)
-    files.write_bytes(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    files.write_json(folder / SUMMARY, summary)
     return summary
 
 
@@ -152,7 +151,7 @@ def federate(
     summary["version"] = fedkdtavi_core.__version__
     summary["data"] = "synthetic phantoms unless a site says otherwise; not for clinical use"
     summary["unreadable"] = {site: count for site, count in federation.skipped.items() if count}
-    files.write_bytes(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    files.write_json(folder / SUMMARY, summary)
     return summary
 
 

@@ -37,6 +37,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as JSON for people too. Raises as :func:`write_bytes`."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
     """Write a safetensors file with ``header`` as JSON in its own. Raises as :func:`write_bytes`."""
     plain = {name: value.detach().contiguous() for name, value in tensors.items()}

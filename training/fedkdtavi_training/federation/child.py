@@ -10,9 +10,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
 
@@ -23,8 +23,6 @@ from ..federated.worker import SiteWorker
 from ..train import TrainingError, prepare_torch
 from . import wire
 from .settings import SiteSettings
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,23 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     torch.set_num_threads(settings.threads)
     worker: SiteWorker | None = None
-    for line in lines(sys.stdin):
+    for line in iter(sys.stdin.readline, ""):  # each as it comes
         asked = json.loads(line)
         try:
             if worker is None:
-                worker = SiteWorker(_site(settings), lambda done, todo: tell({"done": done, "todo": todo}))
+                worker = SiteWorker(cropped(settings, _log), lambda done, todo: tell({"done": done, "todo": todo}))
             _answer(worker, Path(asked["task"]), Path(asked["answer"]))
             tell({"answer": asked["answer"]})
         except FedKDTAVIError as error:
             _log(f"{type(error).__name__}: {error}")
             tell({"code": code_of(error).value})
     return 0
-
-
-def lines(source: IO[str]) -> Iterator[str]:
-    """The lines of ``source`` as they come."""
-    while line := source.readline():
-        yield line
 
 
 def code_of(error: FedKDTAVIError) -> wire.Code:
@@ -73,9 +65,14 @@ def code_of(error: FedKDTAVIError) -> wire.Code:
     return wire.Code.DATA if isinstance(error, InputError) else wire.Code.NOTHING_TO_LEARN
 
 
-def _site(settings: SiteSettings) -> Site:
+def cropped(settings: SiteSettings, say: Callable[[str], None]) -> Site:
+    """The site with its datasets cropped; only what has changed is cropped anew.
+
+    Raises:
+        UsageError, InputError: one cannot be cropped.
+    """
     crops = [
-        crops_of(folder, settings.work / "crops" / str(number), settings.bundle, _log)
+        crops_of(folder, settings.work / "crops" / str(number), settings.bundle, say)
         for number, folder in enumerate(settings.folders)
     ]
     return Site(settings.name, tuple(crops), settings.work)

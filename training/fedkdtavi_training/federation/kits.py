@@ -27,6 +27,7 @@ COORDINATOR, REQUESTS, APPROVED, JOBS, OUT, WORK = "coordinator", "requests", "a
 PROCESS = "process.json"
 
 _PACKAGE = "fedkdtavi_training.federation.flare"
+EXECUTOR, CONTROLLER = f"{_PACKAGE}.executor.FedKDTAVIExecutor", f"{_PACKAGE}.controller.FedKDTAVIController"
 SITE_CLASSES = (f"{_PACKAGE}.executor",)
 SERVER_CLASSES = (f"{_PACKAGE}.controller",)
 HEART_BEAT_TIMEOUT_S = 30
@@ -34,6 +35,11 @@ HEART_BEAT_TIMEOUT_S = 30
 _NOTHING = {"byoc": "none", "shell_commands": "none", "server-predeployed-flwr": "none"}
 _LEAD = {"submit_job": "any", "clone_job": "n:submitter", "manage_job": "n:submitter", "download_job": "n:submitter",
          "view": "any", **_NOTHING}  # fmt: skip
+
+
+def allowed(*classes: str) -> dict[str, Any]:
+    """What the engine's resources say of the classes that a job may build: these, and no others."""
+    return {"class_list_enforcement_mode": "enforce", "class_allow_list": list(classes)}
 
 
 def local_of_site(folder: Path, own: SiteSettings) -> None:
@@ -46,8 +52,7 @@ def local_of_site(folder: Path, own: SiteSettings) -> None:
     local = folder / KIT / "local"
     resources = _defaults(local)
     resources |= {
-        "class_list_enforcement_mode": "enforce",
-        "class_allow_list": list(SITE_CLASSES),
+        **allowed(*SITE_CLASSES),
         # The engine's default sends the site's error log to the server: exception texts name cases.
         "allow_log_streaming": False,
         "client": {**resources.get("client", {}), "retry_timeout": 30},
@@ -72,7 +77,7 @@ def local_of_server(folder: Path, project: Project) -> None:
     folder = folder.resolve()
     local = folder / KIT / "local"
     resources = _defaults(local)
-    resources |= {"class_list_enforcement_mode": "enforce", "class_allow_list": list(SERVER_CLASSES)}
+    resources |= allowed(*SERVER_CLASSES)
     for server in resources["servers"]:
         server |= {"heart_beat_timeout": HEART_BEAT_TIMEOUT_S, "max_num_clients": max(100, 2 * len(project.sites))}
     resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(folder / JOBS / "snapshots")

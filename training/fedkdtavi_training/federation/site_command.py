@@ -156,11 +156,10 @@ def crop(own: SiteSettings) -> None:
     Raises:
         UsageError, InputError: one cannot be cropped.
     """
-    from ..federated.crops import crops_of
     from ..federated.pace import to_stderr
+    from .child import cropped
 
-    for number, dataset in enumerate(own.folders):
-        crops_of(dataset, own.work / "crops" / str(number), own.bundle, to_stderr)
+    cropped(own, to_stderr)
 
 
 def promised(datasets: list[Path], heads: tuple[str, ...]) -> list[str]:

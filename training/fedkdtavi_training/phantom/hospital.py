@@ -21,7 +21,7 @@ from fedkdtavi_core.labels.jsonfile import read_json, write_json
 from fedkdtavi_core.labels.markups import write_landmarks
 from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, volume_digest, write_record
 from fedkdtavi_core.labels.segmentation import write_segment
-from fedkdtavi_core.site.ctfile import write_nifti
+from fedkdtavi_core.niftifile import write_nifti
 from fedkdtavi_core.site.dataset import CT, SiteInfo, write_site
 from fedkdtavi_core.volume import Volume
 

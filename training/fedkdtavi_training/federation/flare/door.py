@@ -17,11 +17,11 @@ from nvflare.apis.fl_exception import NotAuthenticated, UnsafeComponentError
 
 from fedkdtavi_core.errors import FedKDTAVIError
 
+from ..kits import EXECUTOR
 from ..progress import Door
 
 TOLD = "fedkdtavi_versions"
 """What a site says of itself when it registers: a dict of ``version`` and ``schema_version``."""
-EXECUTOR = "fedkdtavi_training.federation.flare.executor.FedKDTAVIExecutor"
 NOT_THEIRS = "who came under this name has not shown its certificate and key"
 _BEFORE = "fedkdtavi_token_before"
 _ADMIN = "admin"  # nvflare's client type of the coordinator's console

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ...federated.config import Experiment
-from ...federated.files import write_bytes
+from ...federated.files import write_json
+from ..kits import CONTROLLER, EXECUTOR
 from . import message
 
-_HERE = "fedkdtavi_training.federation.flare"
 SITE_APP, SERVER_APP = "site", "server"
 AGAIN = "again.json"
 """Beside a job's results: it has ended so that it is submitted again, with a site that has come in the meantime."""
@@ -33,7 +31,7 @@ def write_job(experiment: Experiment, folder: Path, *, finetune: bool = False, n
     entries["sites"] = [{"name": site.name, "folder": "."} for site in experiment.sites]
     entries |= {"out": experiment.out.name, "bundle": None, "arms": ["federated"]}
     controller = {"experiment": entries, "finetune": finetune}
-    _write(
+    write_json(
         folder / "meta.json",
         {
             "name": name or experiment.out.name,
@@ -46,19 +44,19 @@ def write_job(experiment: Experiment, folder: Path, *, finetune: bool = False, n
             },
         },
     )
-    _write(
+    write_json(
         folder / SERVER_APP / "config" / "config_fed_server.json",
         {
             "format_version": 2,
-            "workflows": [{"id": "rounds", "path": f"{_HERE}.controller.FedKDTAVIController", "args": controller}],
+            "workflows": [{"id": "rounds", "path": CONTROLLER, "args": controller}],
             "components": [],
             "task_data_filters": [],
             "task_result_filters": [],
             "server": {"task_request_interval": _ASK_S},
         },
     )
-    executor = {"path": f"{_HERE}.executor.FedKDTAVIExecutor", "args": {}}
-    _write(
+    executor = {"path": EXECUTOR, "args": {}}
+    write_json(
         folder / SITE_APP / "config" / "config_fed_client.json",
         {
             "format_version": 2,
@@ -69,7 +67,3 @@ def write_job(experiment: Experiment, folder: Path, *, finetune: bool = False, n
         },
     )
     return folder
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -15,10 +15,11 @@ from fedkdtavi_core import schema
 
 from ...federated import experiment as experiments
 from ...federated.config import Experiment
-from ...federated.files import write_bytes
+from ...federated.files import write_json
 from ...federated.pace import to_stderr
 from ...train import TrainingError
-from ..settings import ELSEWHERE
+from .. import kits
+from ..settings import ELSEWHERE, ServerSettings, SiteSettings
 from .controller import ARM
 from .job import FAILED, write_job
 
@@ -42,23 +43,19 @@ def simulate(
     hospitals = experiments.cropped(alone, say)
     out = alone.out.resolve()
     own = out / "settings"
-    versions = {"schema_version": schema.SCHEMA_VERSION}
     for site in hospitals:
-        _write(own / f"{site.name}.json", {
-            "name": site.name, "folders": [str(one.resolve()) for one in site.folders],
-            "work": str(out / ARM / "sites" / site.name), **versions,
-        })  # fmt: skip
-    _write(own / "server.json", {"name": "server", "out": str(out.parent), **versions})
+        folders = tuple(one.resolve() for one in site.folders)
+        work = out / ARM / "sites" / site.name
+        settings = SiteSettings(name=site.name, schema_version=schema.SCHEMA_VERSION, folders=folders, work=work)
+        write_json(own / f"{site.name}.json", settings.model_dump(mode="json"))
+    server = ServerSettings(name="server", schema_version=schema.SCHEMA_VERSION, out=out.parent)
+    write_json(own / "server.json", server.model_dump(mode="json"))
     names = [site.name for site in hospitals]
     job, workspace = write_job(alone, out / "job", finetune=finetune), out / "simulator"
     shutil.rmtree(workspace, ignore_errors=True)
     # The simulator obeys the same rule as a site: nothing runs but what is ours.
-    _write(workspace / "local" / "resources.json", {
-        "format_version": 2, "components": [],
-        "class_allow_list": ["fedkdtavi_training.federation.flare.controller",
-                             "fedkdtavi_training.federation.flare.executor"],
-        "class_list_enforcement_mode": "enforce",
-    })  # fmt: skip
+    allowed = kits.allowed(*kits.SERVER_CLASSES, *kits.SITE_CLASSES)
+    write_json(workspace / "local" / "resources.json", {"format_version": 2, "components": [], **allowed})
     result = out / ARM / experiments.SUMMARY
     failed = out / FAILED
     for left in (result, failed):
@@ -82,7 +79,3 @@ def _simulator(job: Path, workspace: Path, names: list[str], own: Path) -> int:
         return subprocess.run(
             command, env={**os.environ, ELSEWHERE: str(own)}, stdout=log, stderr=subprocess.STDOUT, check=False
         ).returncode
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())

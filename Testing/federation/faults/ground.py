@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import attempts
 import hospitals
 
 from fedkdtavi_core.errors import FedKDTAVIError
@@ -196,6 +196,11 @@ class Trial:
                 raise self._error
         assert not fails or self._error is not None, "the run should have ended with a sentence"
 
+    def run(self) -> None:
+        """The job runs undisturbed, to its end."""
+        with self.running():
+            pass
+
     @property
     def error(self) -> str:
         """The sentence that ``run`` has ended with."""
@@ -254,8 +259,9 @@ class Trial:
         """The row. ``without``: rounds that b could not take part in; None when the fault must leave no trace.
 
         The weights are held against the plain loop in either case; "not applicable" says that the rounds left out are
-        part of the comparison.
+        part of the comparison. What leaves no trace leaves nobody out, either.
         """
+        assert without or not self.left_out(), self.left_out()
         seconds = time.monotonic() - self._began
         same = self.digest() == self._ground.digest_without(*(without or ()))
         assert same, f"{self.fault}: the weights are not those of the plain loop"
@@ -271,16 +277,8 @@ def _rounds(numbers: tuple[int, ...]) -> str:
 def record(table: Path, results: list[Result], order: list[str]) -> None:
     """Put rows into the table, in place of older ones of the same faults."""
     columns = ["fault", "what happened to the run", "named site and reason", "digest equals run without it", "seconds"]
-    rows = {}
-    if table.exists():
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = {row[columns[0]]: row for row in csv.DictReader(file)}
+    rows = []
     for one in results:
         told = [re.sub(r"/\S*/federation/", "FOLDER/", text) for text in (one.happened, one.named)]
-        values = (one.fault, *told, one.digest, f"{one.seconds:.1f}")
-        rows[one.fault] = dict(zip(columns, values, strict=True))
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows[fault] for fault in order if fault in rows)
+        rows.append(dict(zip(columns, (one.fault, *told, one.digest, f"{one.seconds:.1f}"), strict=True)))
+    attempts.merge(table, columns, rows, order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import attempts
 import hospitals
 
 from fedkdtavi_training.federation import kits
@@ -88,13 +88,5 @@ def line_with(text: Callable[[], str], words: str, limit_s: float) -> str:
 
 def record(path: Path, rows: list[Refusal]) -> None:
     """Write the table; the rows of strangers that were not tried now are kept."""
-    kept: dict[str, dict[str, str]] = {}
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as file:
-            kept = {row["stranger"]: row for row in csv.DictReader(file)}
-    kept |= {row.stranger: {**asdict(row), "seconds": f"{row.seconds:.1f}"} for row in rows}
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(Refusal.__dataclass_fields__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept.values())
+    told = [{**asdict(row), "seconds": f"{row.seconds:.1f}"} for row in rows]
+    attempts.merge(path, list(Refusal.__dataclass_fields__), told)

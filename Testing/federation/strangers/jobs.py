@@ -76,7 +76,8 @@ def with_another_workflow(ground: Ground) -> Refusal:
 
 
 def _job(ground: Ground, name: str) -> Path:
-    """A job as the coordinator's command writes it, for site b alone."""
+    """A job as the coordinator's command writes it, for site b alone, which is there to get it."""
+    ground.with_site()
     plan = project.read(ground.loop.server / kits.PROJECT)
     experiment = plan.experiment(1, ground.loop.server / kits.OUT / name, {}, {})
     experiment = experiment.model_copy(update={"sites": tuple(site for site in experiment.sites if site.name == "b")})

@@ -156,8 +156,9 @@ def paint_decoys(canvas: Canvas, root: Root, tissue: Tissue, rng: np.random.Gene
     for _ in range(int(rng.poisson(1.2))):  # vessels near the root that do not arise from it
         theta = float(rng.uniform(0, 2 * np.pi))
         h = float(rng.uniform(0, root.junction_height + 10))
-        middle = root.place(theta, h, float(rng.uniform(5, 12)))
+        middle = root.place(theta, h, float(rng.uniform(2, 12)))
         run = rng.normal(size=3)
+        run -= (run @ root.direction(theta)) * root.direction(theta) * 0.7  # past the root rather than out of it
         run /= np.linalg.norm(run)
         path = spline(np.array([middle - run * 16, middle + rng.normal(0, 2, 3), middle + run * 16]), 3)
         canvas.tube(

@@ -15,6 +15,7 @@ import numpy as np
 from .shapes import frame, rotation_about
 
 CUSPS = ("rcc", "lcc", "ncc")
+OSTIUM_IN_WALL_MM = 1.0  # half a wall, 1.2 to 2.6 mm thick here
 
 
 @dataclass
@@ -40,6 +41,9 @@ class Root:
     shelf: float  # mm the muscular septum stands into the outflow tract under the right cusp
     shelf_angle: float
     shelf_width: float  # rad
+    shelf_ramp: float  # mm below the hinge points over which it comes out: a sharp shoulder, or a slope
+    shelf_end: float  # mm below the hinge points where it has gone back into the ventricle's wall
+    septum_wedge: float  # mm the septum grows thicker on its outer side per mm below the hinge points
     lean: np.ndarray  # (2,) mm the root's middle moves sideways per mm of height above the annulus
     fused: int | None = None  # index of the commissure that is a raphe in a bicuspid valve
 
@@ -57,6 +61,7 @@ class Root:
         hinge = np.radians(np.cumsum([0, gaps[0], gaps[1]]))
         gaps = np.radians(gaps)
         commissure = hinge + gaps / 2 + np.radians(rng.normal(0, 6, 3))
+        septum_rng = rng.spawn(1)[0]  # what is drawn after it stays what it was without it
         radius = np.clip(rng.normal(12.4, 1.9), 8.5, 17.5)  # annulus diameter 23 to 26 +- 2.7
         ratio = np.clip(rng.normal(1.25, 0.11), 1.02, 1.6)
         outflow = radius * np.clip(rng.normal(0.98, 0.09), 0.75, 1.25)
@@ -108,6 +113,9 @@ class Root:
             shelf=float(rng.choice([0.0, rng.uniform(1, 4), rng.uniform(3, 9)], p=[0.08, 0.32, 0.6])),
             shelf_angle=float(rng.normal(0.15, 0.3)),
             shelf_width=float(rng.uniform(0.5, 1.0)),
+            shelf_ramp=float(np.exp(septum_rng.uniform(np.log(0.6), np.log(9.0)))),
+            shelf_end=float(septum_rng.uniform(13.0, 20.0)),
+            septum_wedge=float(septum_rng.uniform(0.0, 1.0)),
             # The commissures' plane is tilted by 8.6 +- 5 degrees against that of the hinge points.
             lean=rng.normal(0, 0.2, 2),
             fused=int(rng.integers(0, 3)) if bicuspid else None,
@@ -166,12 +174,12 @@ class Root:
         return height * np.abs(place) ** self.attachment_power
 
     def shelf_depth(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """How far (mm) the septum narrows the outflow tract: nothing at the hinge points, most 5 mm below them.
+        """How far (mm) the septum narrows the outflow tract: nothing at the hinge points, all of it ``shelf_ramp`` below.
 
         Farther down the wall of the ventricle takes over.
         """
         aside = np.mod(theta - self.shelf_angle + np.pi, 2 * np.pi) - np.pi
-        below = np.clip((-0.4 - h) / 4.0, 0, 1) * np.clip((h + 13.0) / 6.0, 0, 1)
+        below = np.clip((-0.4 - h) / self.shelf_ramp, 0, 1) * np.clip((h + self.shelf_end) / 6.0, 0, 1)
         return np.minimum(self.shelf, 0.6 * self.radius) * np.exp(-0.5 * (aside / self.shelf_width) ** 2) * below
 
     def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
@@ -189,8 +197,8 @@ class Root:
     def landmarks(self) -> dict[str, np.ndarray]:
         """Every landmark of the schema, (3,) anatomical mm."""
         points = {f"hinge_{name}": self.place(self.hinge[i], 0.0) for i, name in enumerate(CUSPS)}
-        for name in ("rca", "lca"):
-            points[f"ostium_{name}"] = self.place(self.ostium_angle[name], self.ostium_height[name])
+        for name in ("rca", "lca"):  # in the middle of the wall the artery leaves through: readers mark its mouth there
+            points[f"ostium_{name}"] = self.place(self.ostium_angle[name], self.ostium_height[name], OSTIUM_IN_WALL_MM)
         points["ms_upper"] = self.place(self.septum_angle, self.septum_upper, 0.6)
         points["ms_lower"] = self.place(self.septum_angle, self.septum_lower, 0.6)
         return points

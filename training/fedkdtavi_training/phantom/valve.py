@@ -69,7 +69,9 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     within = canvas.coverage(np.maximum(-5 - h, h - (root.junction_height + 14)), 2.0)
     shelf = root.shelf_depth(theta, h).astype(np.float32)
     if root.shelf > 0:
-        band = canvas.coverage(beyond - shelf - 1.0) * canvas.coverage(-beyond)
+        # Solid behind its shoulder: with a thinner band a strip of blood was left between it and the ventricle's wall.
+        thick = 5.0 + np.float32(root.septum_wedge) * np.maximum(-h, 0)
+        band = canvas.coverage(beyond - shelf - thick) * canvas.coverage(-beyond)
         muscle = band * np.clip(shelf - 0.3, 0, 1) * (h < 0)
         canvas.paint(region, muscle, tissue.myocardium, texture=4.0, heart=MYOCARDIUM)
     thickness = float(rng.uniform(1.2, 2.6))

@@ -65,6 +65,18 @@ def test_rounds_sites_and_frozen_heads_are_told(tmp_path):
     assert "frozen: teacher-ms round 1: the head ms stays: 1 site has sent it, 3 are needed" in text
 
 
+def test_what_is_wrong_with_a_site_that_counts_is_told_of_its_round(tmp_path):
+    made = Progress(tmp_path)
+    odd = "its loss is not finite and not told further"
+    made.round("teacher-ms", 1, [ROWS[0] | {"reason": odd}])
+    text = status.text(status.gather(tmp_path))
+    assert f"round 1, 1 sites averaged; site-1: {odd}" in text
+    assert f"teacher-ms 1: averaged, {odd}" in text
+    assert odd in (tmp_path / "status.html").read_text()
+    made.round("teacher-ms", 2, ROWS[:1])
+    assert odd not in status.text(status.gather(tmp_path))
+
+
 def test_the_page_is_written_each_round_and_needs_no_other(tmp_path):
     rounds(tmp_path)
     made = Page((tmp_path / "status.html").read_text())

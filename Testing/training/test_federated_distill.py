@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import hospitals
@@ -17,6 +19,8 @@ import torch
 from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_training import commands, networks, train
 from fedkdtavi_training.federated import config, experiment, files
+from fedkdtavi_training.federated.messages import Task, Update
+from fedkdtavi_training.federated.plain import PlainDriver
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -82,6 +86,28 @@ def test_unlabelled_cts_teach_and_the_answer_key_does_not(chain, folders, tmp_pa
     assert again["chain"] == whole["chain"]
     with pytest.raises(UsageError, match="other cases"):
         experiment.run(hospitals.experiment(copies, tmp_path / "less"), say=quiet)
+
+
+class NotFinite(PlainDriver):
+    """Site a tells no number that is one, whatever it is asked."""
+
+    def send(self, site: str, task: Task) -> Update:
+        update = super().send(site, task)
+        return replace(update, metrics=dict.fromkeys(update.metrics, math.nan)) if site == "a" else update
+
+
+def test_a_site_whose_metrics_are_not_finite_teaches_all_the_same(chain, folders, tmp_path):
+    _, whole, _ = chain
+    said = []
+    settings = hospitals.experiment(folders, tmp_path)
+    odd = experiment.run(settings, say=said.append, driver=NotFinite)["federated"]
+    assert odd["student"]["digest"] == whole["student"]["digest"]
+    assert odd["student"]["pseudo_labels"]["certainty"]["a"] == {}
+    assert odd["student"]["pseudo_labels"]["certainty"]["b"] == whole["student"]["pseudo_labels"]["certainty"]["b"]
+    json.dumps(odd, allow_nan=False)
+    assert "federated: a: its cases, unreadable are not finite and not told further" in said
+    assert "federated: a: hps 2, ms 2, calc 2; an unknown number of cases" in said
+    assert any("student: a counts in round 1, but its " in sentence and "loss" in sentence for sentence in said)
 
 
 KILLED = """

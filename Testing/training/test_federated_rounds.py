@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import resource
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,6 +124,35 @@ def test_updates_that_had_come_before_a_crash_are_not_asked_for_again(tmp_path):
     assert driver.asked == [(1, "b"), (2, "a"), (2, "b")]
     whole = workflow.run(stage(), Sites(numbers), START, tmp_path / "whole")
     assert train.digest(resumed.weights) == train.digest(whole.weights)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_not_finite_costs_no_round_and_is_named(tmp_path, bad):
+    def disturb(task: Task, update: Update) -> Update:
+        if update.site == "b" and task.round_number == 1:
+            return replace(update, metrics={"loss": bad, "steps": 2.0, "grad": bad})
+        return update
+
+    said = []
+    sites = {"a": 0.1, "b": 0.3}
+    result = workflow.run(stage(), Sites(sites, disturb), START, tmp_path / "odd", say=said.append)
+    without = workflow.run(stage(), Sites(sites), START, tmp_path / "plain")
+    assert train.digest(result.weights) == train.digest(without.weights)
+    assert said[1:] == ["test: b counts in round 2, but its grad, loss are not finite and not told further"]
+    (row,) = [row for row in result.history if (row["round"], row["site"]) == (2, "b")]
+    assert (row["outcome"], row["steps"]) == ("averaged", 2.0) and not {"loss", "grad"} & row.keys()
+    with (tmp_path / "odd" / "curves.csv").open(newline="") as file:
+        told = [float(one["loss"]) for one in csv.DictReader(file) if one["loss"]]
+    assert len(told) == 5 and all(map(math.isfinite, told))
+
+
+def test_a_metric_takes_no_place_of_ours(tmp_path):
+    def disturb(task: Task, update: Update) -> Update:
+        return replace(update, metrics={"round": 99.0, "outcome": 1.0, "weight_hps": 7.0, "change": 0.0})
+
+    result = workflow.run(stage(1), Sites({"a": 0.1}, disturb), START, tmp_path)
+    (row,) = result.history
+    assert (row["round"], row["outcome"], row["weight_hps"]) == (1, "averaged", 1.0) and row["change"] > 0
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path):

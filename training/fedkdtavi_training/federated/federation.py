@@ -14,11 +14,11 @@ import torch
 from fedkdtavi_core.errors import UsageError
 
 from .. import networks, train
-from . import provenance, workflow
+from . import provenance, refusals, workflow
 from .asking import answers
 from .config import HEADS, TASK_HEADS, Experiment, Stage, Training
 from .heads import floating
-from .messages import Driver, SiteFailedError, Task, Teacher, Weights
+from .messages import Driver, SiteFailedError, Task, Teacher, Update, Weights
 from .pace import Pace
 
 
@@ -163,11 +163,20 @@ class Federation:
                 continue
             self.labels[site], self.inputs[site] = update.head_weights, update.digest
             held = ", ".join(f"{head} {count:g}" for head, count in update.head_weights.items()) or "no labels"
-            self.skipped[site] = int(update.metrics["unreadable"])
+            metrics = self._sound(site, update)
+            self.skipped[site] = int(metrics.get("unreadable", 0))
             unreadable = f", {self.skipped[site]} unreadable ones skipped" if self.skipped[site] else ""
-            self.say(f"{site}: {held}; {update.metrics['cases']:.0f} cases{unreadable}")
+            cases = f"{metrics['cases']:.0f} cases" if "cases" in metrics else "an unknown number of cases"
+            self.say(f"{site}: {held}; {cases}{unreadable}")
         if not self.labels:
             raise UsageError("No site could be read; see the sentences above.")
+
+    def _sound(self, site: str, update: Update) -> dict[str, float]:
+        """What a site tells beside weights, where that can be counted with."""
+        kept, unsound = refusals.sound(update.metrics)
+        if unsound:
+            self.say(f"{site}: {unsound}")
+        return kept
 
     def _any(self, head: str) -> bool:
         """Do enough sites have labels for ``head``, or is its teacher given?"""
@@ -187,7 +196,8 @@ class Federation:
                 self.say(f"{stage.name}: {site} is left out: {update.reason}")
                 continue
             sites[site] = update.digest
-            certainty[site] = {key[10:]: round(value, 4) for key, value in update.metrics.items() if key != "cases"}
+            told = self._sound(site, update)
+            certainty[site] = {key[10:]: round(value, 4) for key, value in told.items() if key.startswith("certainty_")}
         by = {head: teacher.digest for head, teacher in teachers.items()}
         return {"set": number, "teachers": by, "sites": sites, "certainty": certainty}
 

@@ -1,8 +1,13 @@
-"""Updates that must not be averaged: stale, of another shape, not finite, absurdly far away. Each with its reason."""
+"""Updates that must not be averaged: stale, of another shape, not finite, absurdly far away. Each with its reason.
+
+What a site only tells of its training (losses, certainty) moves no weight: where that is not finite, it alone is left
+out, by name, and the update counts.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -26,6 +31,14 @@ def reason_against(update: Update, task: Task, base: str) -> str | None:
         if not (math.isfinite(weight) and 0 < weight <= _MOST_CASES):
             return f"it counts {weight} labels for {head}"
     return _unfit(update, task) or _absurd(update.weights, task)
+
+
+def sound(metrics: Mapping[str, float]) -> tuple[dict[str, float], str]:
+    """The metrics that can be shown and averaged, and a phrase on those that cannot ("" when all can)."""
+    kept = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    dropped = sorted(metrics.keys() - kept.keys())
+    told = f"its {', '.join(dropped)} {'is' if len(dropped) == 1 else 'are'} not finite and not told further"
+    return kept, told if dropped else ""
 
 
 def change(weights: Weights, start: Weights) -> float:

@@ -21,7 +21,7 @@ from .asking import every_site
 from .checkpoint import Checkpoint
 from .config import Stage
 from .heads import floating
-from .messages import Driver, SiteFailedError, Task, Update, Weights
+from .messages import Driver, SiteFailedError, Task, Weights
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -127,6 +127,8 @@ def _collect(
         if row["outcome"] in ("failed", "refused"):
             left_out = f"{row['site']} is left out of round {task.round_number + 1}"
             say(f"{task.stage.name}: {left_out} ({row['outcome']}): {row['reason']}")
+        elif row["reason"]:
+            say(f"{task.stage.name}: {row['site']} counts in round {task.round_number + 1}, but {row['reason']}")
     return [spilt for spilt, _ in answers if spilt is not None], [row for _, row in answers]
 
 
@@ -143,15 +145,13 @@ def _ask(driver: Driver, site: str, task: Task, base: str, folder: Path) -> tupl
     reason = refusals.reason_against(update, task, base)
     if reason is not None:
         return None, row | {"outcome": "refused", "reason": reason}
-    row |= {"outcome": "averaged", "change": refusals.change(update.weights, task.weights), **_told(update)}
+    metrics, unsound = refusals.sound(update.metrics)
+    counted = {f"weight_{head}": weight for head, weight in update.head_weights.items()}
+    row |= {"outcome": "averaged", "reason": unsound, "change": refusals.change(update.weights, task.weights)}
+    row = {**metrics, **counted, "digest": update.digest} | row  # a site's word replaces nothing of ours
     path = folder / f"{site}.safetensors"
     files.write_tensors(path, update.weights, {"base": base, "row": row, "head_weights": update.head_weights})
     return Spilt(site, path, update.head_weights), row
-
-
-def _told(update: Update) -> dict[str, Any]:
-    counted = {f"weight_{head}": weight for head, weight in update.head_weights.items()}
-    return {"digest": update.digest, **counted, **update.metrics}
 
 
 def _already(site: str, task: Task, base: str, folder: Path) -> tuple[Spilt, dict[str, Any]] | None:

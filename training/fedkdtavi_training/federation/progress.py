@@ -78,17 +78,22 @@ class Progress:
         """Round ``number`` (from 1) is averaged.
 
         Args:
-            rows: one a site: ``site``, ``outcome`` (averaged, failed, refused, no labels), ``reason``.
+            rows: one a site: ``site``, ``outcome`` (averaged, failed, refused, no labels), ``reason`` (of an averaged
+                one: what is wrong with it all the same).
             frozen: head -> why it stayed as it was; or the sentences alone.
         """
         with self._lock:
-            entry: dict[str, Any] = {"round": number, "at": now(), "averaged": [], "no_labels": [], "left_out": {}}
+            entry: dict[str, Any] = {
+                "round": number, "at": now(), "averaged": [], "no_labels": [], "left_out": {}, "remarks": {},
+            }  # fmt: skip
             for row in rows:
                 site = self._site(row["site"])
                 site |= {"outcome": row["outcome"], "reason": row.get("reason", ""), "stage": stage, "round": number}
                 if row["outcome"] in ("averaged", "no labels"):
                     entry["averaged" if row["outcome"] == "averaged" else "no_labels"].append(row["site"])
                     site["seen"] = entry["at"]
+                    if row.get("reason"):
+                        entry["remarks"][row["site"]] = row["reason"]
                 else:
                     entry["left_out"][row["site"]] = f"{row['outcome']}: {row.get('reason', '')}"
             entry["frozen"] = list(frozen.values()) if isinstance(frozen, Mapping) else list(frozen)

@@ -148,6 +148,7 @@ def rounds(stage: dict[str, Any]) -> str:
     if done is None:
         return f"round 0{of}"
     out = "".join(f"; left out: {site}, {why}" for site, why in done["left_out"].items())
+    out += "".join(f"; {site}: {remark}" for site, remark in done.get("remarks", {}).items())
     return f"round {done['round']}{of}, {len(done['averaged'])} sites averaged{out}"
 
 

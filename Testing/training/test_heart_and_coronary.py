@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import hospitals
 import numpy as np
@@ -13,8 +12,8 @@ import standin
 import torch
 
 from fedkdtavi_core.errors import InputError, UsageError
-from fedkdtavi_training import cache, data, export, losses, networks, train
-from fedkdtavi_training.config import LossConfig, TrainConfig, read
+from fedkdtavi_training import cache, data, export, losses, networks
+from fedkdtavi_training.config import LossConfig, TrainConfig
 from fedkdtavi_training.federated import experiment as federated
 from fedkdtavi_training.federated.heads import BACKBONE, part_of, part_weight
 from fedkdtavi_training.federated.local_train import local_round
@@ -196,12 +195,3 @@ def test_a_phantoms_arteries_begin_at_the_ostia_and_change_nothing_else(tmp_path
 
 def test_what_was_added_leaves_older_digests_alone():
     assert "coronary" not in LossConfig().model_dump() and LossConfig(coronary=0).model_dump()["coronary"] == 0
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_configuration_for_a_gpu_is_refused_without_one(tmp_path):
-    gpu = read(Path(__file__).parents[2] / "training" / "configs" / "gpu" / "student.json")
-    assert gpu.device == "cuda" and gpu.digest() != gpu.model_copy(update={"device": "cpu"}).digest()
-    assert "device" not in config(tmp_path, {}).model_dump()
-    with pytest.raises(UsageError, match="torch sees no CUDA device here"):
-        train.Run(gpu)

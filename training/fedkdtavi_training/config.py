@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,6 +28,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def without_usual_device(dumped: dict[str, Any]) -> dict[str, Any]:
+    """So that the digests of runs on the CPU are what they were before there was another device."""
+    return {key: value for key, value in dumped.items() if (key, value) != ("device", "cpu")}
 
 
 class LossConfig(_Strict):
@@ -99,8 +105,7 @@ class TrainConfig(_Strict):
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the usual device, so that the digests of runs are what they were before there was another."""
-        return {key: value for key, value in dump(self).items() if (key, value) != ("device", "cpu")}
+        return without_usual_device(dump(self))
 
     def digest(self) -> str:
         """SHA-256 over everything that decides the result (not where it is written, nor how often)."""
@@ -114,16 +119,26 @@ def read(path: Path) -> TrainConfig:
     return read_as(TrainConfig, path)
 
 
-def read_as(kind: type[Model], path: Path, what: str = "config") -> Model:
+def read_as(kind: type[Model], path: Path, what: str = "config", changes: Mapping[str, Any] | None = None) -> Model:
     """Read and validate a JSON file of any of our kinds; relative paths in it are relative to the working directory.
 
+    Args:
+        what: what should have been given, for the sentence.
+        changes: entries instead of the file's.
+
     Raises:
-        UsageError: with one sentence that names the file and the key; ``what`` is what should have been given.
+        UsageError: with one sentence that names the file and the key.
     """
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON {what}.") from error
+    except ValueError as error:  # bytes that are no text, too
+        raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error
+    if not isinstance(entries, dict):
+        raise UsageError(f"{path} holds no JSON object; give a JSON {what}.")
+    try:
+        return kind.model_validate(entries | dict(changes or {}))
     except ValidationError as error:
         raise refused(path, error) from error
 

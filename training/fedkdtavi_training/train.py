@@ -36,6 +36,16 @@ class TrainingError(FedKDTAVIError):
     code = "training"
 
 
+class NoDeviceError(UsageError):
+    """The configuration asks for a device that is not here."""
+
+
+def check_device(device: str) -> None:
+    """Raise NoDeviceError where ``device`` is ``cuda`` and torch sees none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NoDeviceError("The configuration says device cuda, and torch sees no CUDA device here; say cpu.")
+
+
 def prepare_torch() -> None:
     """One thread (several processes give more than several threads) and deterministic kernels."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -55,7 +65,7 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
     """SHA-256 over names, shapes and bytes of tensors, in the order of their names."""
     total = hashlib.sha256()
     for name in sorted(tensors):
-        value = tensors[name].detach().contiguous()
+        value = tensors[name].detach().cpu().contiguous()
         total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         total.update(value.numpy().tobytes())
     return total.hexdigest()
@@ -66,8 +76,7 @@ class Run:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("The configuration says device cuda, and torch sees no CUDA device here; say cpu.")
+        check_device(config.device)
         self.on_gpu = config.device == "cuda"
         if self.on_gpu:  # the backward pass of a trilinear interpolation has no deterministic CUDA kernel
             torch.use_deterministic_algorithms(False)

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fedkdtavi_core import schema
-from fedkdtavi_core.errors import UsageError
 
-from ..config import EXTRA_HEADS, AugmentConfig, LossConfig, TrainConfig, _Strict, refused
+from ..config import EXTRA_HEADS, AugmentConfig, LossConfig, TrainConfig, _Strict, read_as, without_usual_device
 
 HEADS: tuple[str, ...] = tuple(schema.HEADS)
 TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
@@ -71,6 +70,13 @@ class Training(_Strict):
     crop: int = Field(64, gt=0)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="of every site; cuda: mixed precision, not the same weights twice"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_usual_device(dump(self))
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:
@@ -126,7 +132,8 @@ class Stage(_Strict):
         unused = {head: 0.0 for head in HEADS if head not in self.heads}
         unused |= {head: 0.0 for head in training.network if head in EXTRA_HEADS and head not in self.averaged}
         loss = training.loss.model_copy(update=unused)
-        shared = {"batch", "lr", "warmup", "weight_decay", "grad_clip", "bad_steps", "workers", "crop", "network"}
+        shared = {"batch", "lr", "warmup", "weight_decay", "grad_clip", "bad_steps"}
+        shared |= {"workers", "crop", "network", "device"}
         return TrainConfig(
             task=training.model,
             cache=[folder],
@@ -188,21 +195,13 @@ class Experiment(_Strict):
         """How the teacher of ``head`` is trained."""
         return self.teachers.get(head, self.teacher)
 
+    @property
+    def devices(self) -> set[str]:
+        """What its networks are trained on."""
+        given = (self.teacher, self.student, *self.teachers.values())
+        return {training.device for training in given if training is not None}
+
 
 def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
-    """Read and validate an experiment, with ``changes`` to its keys; relative paths are relative to where we are.
-
-    Raises:
-        UsageError: with one sentence that names the file and the key.
-    """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(entries, dict):
-            raise UsageError(f"{path} holds no JSON object; give a JSON config.")
-        return Experiment.model_validate({**entries, **(changes or {})})
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON config.") from error
-    except ValidationError as error:
-        raise refused(path, error) from error
-    except ValueError as error:
-        raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error
+    """Read and validate an experiment, with ``changes`` to its keys. Raises as :func:`..config.read_as`."""
+    return read_as(Experiment, path, changes=changes)

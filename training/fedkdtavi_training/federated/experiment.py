@@ -47,6 +47,8 @@ def run(
         UsageError, InputError, TrainingError: one sentence; a site alone that cannot be trained is named and skipped.
     """
     train.prepare_torch()
+    for device in experiment.devices:  # before anything is cropped
+        train.check_device(device)
     out = experiment.out
     out.mkdir(parents=True, exist_ok=True)
     files.write_bytes(out / "config.json", (experiment.model_dump_json(indent=2) + "\n").encode())

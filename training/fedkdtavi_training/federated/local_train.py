@@ -64,7 +64,7 @@ def local_round(
         site.name,
         round_number,
         base,
-        {name: value.detach().clone() for name, value in sent.items()},
+        {name: value.detach().cpu().clone() for name, value in sent.items()},
         {head: cases.head_weights[head] for head in heads},
         metrics,
         cases.digest,

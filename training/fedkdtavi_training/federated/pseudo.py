@@ -44,7 +44,9 @@ def label_site(
         for all pseudo-labels of the site.
     """
     train.prepare_torch()
-    nets = {teacher.digest: _network(teacher) for teacher in teachers.values()}
+    device = stage.training.device
+    train.check_device(device)
+    nets = {teacher.digest: _network(teacher).to(device) for teacher in teachers.values()}
     by_head = {head: nets[teacher.digest] for head, teacher in teachers.items()}
     made_by = {head: teachers[head].digest for head in sorted(teachers)}
     store, (cases, _) = site.pseudo(number), site.readable(stage.test_ratio)
@@ -52,7 +54,9 @@ def label_site(
     for done, (key, case) in enumerate(cases.items(), 1):
         if store.made_of(key) != (made_by, case.digest):
             loss = stage.training.loss
-            seen = look(cache.load(case.path), by_head, stage.training.crop, loss.spacing_mm, loss.recipe)
+            seen = look(
+                cache.load(case.path), by_head, stage.training.crop, loss.spacing_mm, loss.recipe, device=device
+            )
             store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest))
         pseudo = store.load(key)
         digests.append((key, pseudo.digest))
@@ -65,22 +69,29 @@ def label_site(
 
 
 def look(
-    case: cache.Case, by_head: Mapping[str, torch.nn.Module], crop: int, spacing_mm: float, recipe: str = HEATMAPS
+    case: cache.Case,
+    by_head: Mapping[str, torch.nn.Module],
+    crop: int,
+    spacing_mm: float,
+    recipe: str = HEATMAPS,
+    *,
+    device: str = "cpu",
 ) -> dict[str, object]:
     """What the networks see in one case: the fields of :class:`.pseudo_store.Pseudo` but for the digests.
 
     The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
-    hinge points that are seen. Axes of the case are R, A, S with its first voxel at 0 mm.
+    hinge points that are seen. Axes of the case are R, A, S with its first voxel at 0 mm. The networks are on
+    ``device``; all but they is done on the CPU.
     """
     if not case.heart_known and any(sees_heart(network.arguments) for network in by_head.values()):
         raise InputError("A case has no heart classes to condition on; crop it anew with a bundle's coarse network.")
     affine = np.diag([case.spacing, case.spacing, case.spacing, 1.0])
     volume = Volume(case.hu, affine)
     first = volume.grid.to_ras((np.array(case.hu.shape) - 1) / 2)
-    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm, recipe, case.heart)
+    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm, recipe, case.heart, device)
     better = fine.better_center(decoded, first, first) if "hps" in by_head else None
     if better is not None:
-        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm, recipe, case.heart)
+        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm, recipe, case.heart, device)
     count = len(schema.LANDMARK_IDS)
     seen = {
         "mean": np.full((count, 3), np.nan, np.float32),
@@ -120,6 +131,7 @@ def _view(
     spacing_mm: float,
     recipe: str,
     heart: np.ndarray,
+    device: str,
 ) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
     grid = geometry.crop_grid(centre, crop, spacing_mm)
     image = torch.from_numpy(intensity.normalise(geometry.resample(volume, grid)))[None, None]
@@ -135,8 +147,8 @@ def _view(
     for head, network in by_head.items():
         if id(network) not in outputs:
             with torch.inference_mode():
-                outputs[id(network)] = network(both if sees_heart(network.arguments) else image)
-        logits = outputs[id(network)][head][0].float().numpy()
+                outputs[id(network)] = network((both if sees_heart(network.arguments) else image).to(device))
+        logits = outputs[id(network)][head][0].float().cpu().numpy()
         if head == "calc":
             calc = np.exp(-np.logaddexp(np.float32(0), -logits[0]))
         else:

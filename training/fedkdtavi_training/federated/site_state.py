@@ -26,6 +26,8 @@ def restore(run: object, folder: Path, stage: Stage, round_number: int) -> None:
         return
     if stage.training.optimizer == "kept":
         run.set_moments(tensors)
+    if run.on_gpu and "scaler" in header:
+        run.scaler.load_state_dict(header["scaler"])
     if stage.aggregation.local_norms:
         norms = {name[5:]: value for name, value in tensors.items() if name.startswith("norm.")}
         run.network.load_state_dict(norms, strict=False)
@@ -38,9 +40,12 @@ def keep(run: object, folder: Path, stage: Stage, round_number: int) -> None:
         tensors |= run.moments()
     if stage.aggregation.local_norms:
         tensors |= {f"norm.{name}": value for name, value in local_norms.own(run.network).items()}
-    if not tensors:
+    header = {"stage": stage.digest()}
+    if run.on_gpu:  # or every round would lose its first steps to a scale that is too large
+        header["scaler"] = run.scaler.state_dict()
+    elif not tensors:
         return
-    files.write_tensors(folder / f"round-{round_number:05d}.safetensors", tensors, {"stage": stage.digest()})
+    files.write_tensors(folder / f"round-{round_number:05d}.safetensors", tensors, header)
     for path in [path for path in _states(folder) if _round(path) <= round_number][:-_KEPT]:
         path.unlink()
 

@@ -20,7 +20,7 @@ from ..federated import files
 from ..federated.crops import crops_of
 from ..federated.site import Site
 from ..federated.worker import SiteWorker
-from ..train import TrainingError, prepare_torch
+from ..train import NoDeviceError, TrainingError, prepare_torch
 from . import wire
 from .settings import SiteSettings
 
@@ -62,6 +62,8 @@ def code_of(error: FedKDTAVIError) -> wire.Code:
         return wire.Code.DISK
     if isinstance(error, TrainingError):
         return wire.Code.TRAINING
+    if isinstance(error, NoDeviceError):
+        return wire.Code.DEVICE
     return wire.Code.DATA if isinstance(error, InputError) else wire.Code.NOTHING_TO_LEARN
 
 

@@ -50,6 +50,7 @@ class Code(StrEnum):
     NOTHING_TO_LEARN = "nothing_to_learn"
     TRAINING = "training"
     DISK = "disk"
+    DEVICE = "device"
     CRASHED = "crashed"
     LATE = "late"
     STOPPED = "stopped"
@@ -63,6 +64,7 @@ _SENTENCES = {
     Code.NOTHING_TO_LEARN: "it has nothing that can be learned from here",
     Code.TRAINING: "its training gave no finite loss",
     Code.DISK: "its disk is full or cannot be written",
+    Code.DEVICE: "it has no CUDA device, which the training asks for",
     Code.CRASHED: "its training ended unexpectedly",
     Code.LATE: "no answer before the deadline",
     Code.STOPPED: "it was stopped",

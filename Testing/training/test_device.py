@@ -1,0 +1,101 @@
+"""Where a training runs: what it says reaches every network, digests on the CPU are as ever, no GPU is one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import hospitals
+import pytest
+import torch
+
+from fedkdtavi_core.errors import UsageError
+from fedkdtavi_training import config as plain
+from fedkdtavi_training import networks, train
+from fedkdtavi_training.federated import config, experiment, pseudo, site_state
+from fedkdtavi_training.federated.messages import Teacher
+from fedkdtavi_training.federated.site import Site
+from fedkdtavi_training.federation import wire
+from fedkdtavi_training.federation.child import code_of
+from fedkdtavi_training.original import args, plan
+
+pytestmark = pytest.mark.torch
+GPU = Path(__file__).parents[2] / "training" / "configs" / "gpu"
+without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+
+
+def stage(device="cpu"):
+    return hospitals.stage(training=hospitals.training(device=device))
+
+
+def test_digests_on_the_cpu_are_as_before_there_was_a_device():
+    before = hospitals.stage()
+    assert before.digest() == "ada72fddb6752093fd9642da17829848981eaf6bf7bb33e8bb4eeb2d6255d3c9"
+    assert "device" not in before.training.model_dump() and "device" not in json.loads(before.model_dump_json())
+    assert stage("cpu").digest() == before.digest() != stage("cuda").digest()
+    assert config.Stage.model_validate_json(stage("cuda").model_dump_json()) == stage("cuda")
+
+
+def test_the_device_reaches_the_training_of_every_site(tmp_path):
+    assert stage("cuda").for_site("a", 3, tmp_path).device == "cuda"
+    assert stage().for_site("a", 3, tmp_path).device == "cpu"
+
+
+def test_the_published_command_line_takes_it_from_its_base(tmp_path):
+    hospitals.write(tmp_path / "data", {"north": ("hps",)})
+    (tmp_path / "base.json").write_text(json.dumps({"teacher": {"device": "cuda"}}))
+    words = ["--data", tmp_path / "data", "--base", tmp_path / "base.json"]
+    made = plan.experiment_of(args.parse([str(word) for word in words]))
+    assert (made.teacher.device, made.student.device, made.devices) == ("cuda", "cpu", {"cpu", "cuda"})
+
+
+def test_the_shipped_configurations_ask_for_cuda():
+    student, distill = plain.read(GPU / "student.json"), config.read(GPU / "distill.json")
+    assert student.device == "cuda" and student.digest() != student.model_copy(update={"device": "cpu"}).digest()
+    assert distill.devices == {"cuda"}
+    networks.build(distill.teacher.model, distill.teacher.network)
+
+
+@without_cuda
+def test_without_a_cuda_device_it_is_refused_before_anything_is_done(tmp_path):
+    folders = hospitals.write(tmp_path / "data")
+    for which in ("teacher", "student"):
+        asked = hospitals.experiment(folders, tmp_path / "out", **{which: hospitals.training(device="cuda")})
+        with pytest.raises(UsageError, match="torch sees no CUDA device here"):
+            experiment.run(asked, say=lambda text: None)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(train.NoDeviceError, match="torch sees no CUDA device here"):
+        train.Run(stage("cuda").for_site("a", 3, tmp_path))
+    teacher = Teacher("teacher", hospitals.NET, networks.build("teacher", hospitals.NET).state_dict(), "t")
+    with pytest.raises(train.NoDeviceError) as refused:
+        pseudo.label_site(Site("a", (folders["a"],), tmp_path / "work"), stage("cuda"), 1, {"hps": teacher})
+    assert code_of(refused.value) is wire.Code.DEVICE and "no CUDA device" in wire.sentence("device")
+
+
+def test_the_teachers_look_where_they_are_told_and_the_rest_stays_here(tmp_path, monkeypatch):
+    """``meta`` stands in for a GPU: a network that stayed on the CPU would give numbers, one that moved cannot."""
+    monkeypatch.setattr(train, "check_device", lambda device: None)
+    folders = hospitals.write(tmp_path)
+    teacher = Teacher("teacher", hospitals.NET, networks.build("teacher", hospitals.NET).state_dict(), "t")
+    site = Site("a", (folders["a"],), tmp_path / "work")
+    training = stage().training.model_copy(update={"device": "meta"})
+    with pytest.raises(NotImplementedError, match="meta tensor"):
+        pseudo.label_site(site, stage().model_copy(update={"training": training}), 1, {"hps": teacher})
+
+
+def test_a_site_keeps_its_gradient_scale_between_rounds(tmp_path):
+    """The scaler of a CPU stands in for that of a GPU: both keep the same state."""
+
+    def run() -> train.Run:
+        made = train.Run(stage().for_site("a", 3, tmp_path))
+        made.scaler, made.on_gpu = torch.amp.GradScaler("cpu", init_scale=65536.0), True
+        return made
+
+    forgetful = hospitals.stage(training=hospitals.training(optimizer="reset"))
+    for settings in (stage(), forgetful):
+        before = run()
+        before.scaler.load_state_dict(before.scaler.state_dict() | {"scale": 128.0})
+        site_state.keep(before, tmp_path / settings.training.optimizer, settings, 0)
+        after = run()
+        site_state.restore(after, tmp_path / settings.training.optimizer, settings, 1)
+        assert after.scaler.get_scale() == 128.0

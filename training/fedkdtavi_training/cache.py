@@ -20,6 +20,7 @@ from fedkdtavi_core import schema
 from fedkdtavi_core.errors import InputError, UsageError
 
 CROP_KINDS = {"heart": 0.80, "bicuspid": 0.06, "low_ostia": 0.07, "prosthesis": 0.04, "noncontrast": 0.03}
+CROP_SPACING_MM = 1.25
 CHEST_KINDS = {"heart": 0.66, "noheart": 0.1, "truncated": 0.12, "prosthesis": 0.04, "noncontrast": 0.08}
 
 
@@ -114,6 +115,7 @@ def write(
     *,
     processes: int = 1,
     size: int = 96,
+    spacing: float = CROP_SPACING_MM,
     first: int = 0,
     coronary: bool = False,
     report: Callable[[int, int], None] = lambda done, todo: None,
@@ -121,6 +123,7 @@ def write(
     """Render the cases ``first``..``count`` - 1 that are not there yet; returns how many were rendered.
 
     Case n of seed s is the same whoever renders it and when. ``kind`` is ``crop`` or ``chest``.
+    ``spacing`` (mm) is that of crops; a student's closer look learns from finer ones.
     With ``coronary`` crops also hold the arteries' mask; all else in them is the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,11 +132,17 @@ def write(
         if kind != "crop":
             raise UsageError("Coronary arteries are labelled in crops only; give --cache crop.")
         description["coronary"] = True
+    if spacing != CROP_SPACING_MM:
+        if kind != "crop":
+            raise UsageError("Chests are made at the coarse network's 4 mm; give --spacing with --cache crop only.")
+        description["spacing_mm"] = spacing
     label = folder / "cache.json"
     if label.exists() and json.loads(label.read_text()) != description:
         raise UsageError(f"{folder} holds another cache ({label.read_text().strip()}); give an empty folder.")
     label.write_text(json.dumps(description) + "\n")
-    jobs = [(folder, kind, seed, n, size, coronary) for n in range(first, count) if not _path(folder, n).exists()]
+    jobs = [
+        (folder, kind, seed, n, size, spacing, coronary) for n in range(first, count) if not _path(folder, n).exists()
+    ]
     from .phantom.workers import over
 
     for done, _ in enumerate(over(_render, jobs, processes), 1):
@@ -141,17 +150,17 @@ def write(
     return len(jobs)
 
 
-def _render(job: tuple[Path, str, int, int, int, bool]) -> None:
+def _render(job: tuple[Path, str, int, int, int, float, bool]) -> None:
     from .phantom import render
 
-    folder, kind, seed, number, size, coronary = job
+    folder, kind, seed, number, size, spacing, coronary = job
     # A stream of its own for each case: no anatomy is shared between seeds.
     stream = [seed, number]
     rng = np.random.default_rng([*stream, 1])
     kinds = CROP_KINDS if kind == "crop" else CHEST_KINDS
     which = str(rng.choice(list(kinds), p=np.array(list(kinds.values())) / sum(kinds.values())))
     if kind == "crop":
-        phantom = render.render_crop(stream, size=size, kind=which, coronary=coronary)
+        phantom = render.render_crop(stream, size=size, spacing=spacing, kind=which, coronary=coronary)
     else:
         phantom = render.render_chest(stream, spacing=4.0, kind=which)
     save(_path(folder, number), phantom)

@@ -89,6 +89,9 @@ def phantom(arguments: list[str] | None = None) -> int:
         from .phantom import command
 
         return command.main(arguments)
+    from . import cache
+    from .phantom.command import spacing_mm
+
     parser = argparse.ArgumentParser(prog="fedkdtavi phantom --cache", description="Render phantoms to learn from.")
     parser.add_argument("--cache", choices=("crop", "chest"), required=True, help="dense crops, or chests at 4 mm")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is there already is kept")
@@ -96,10 +99,15 @@ def phantom(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first one to render here")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--coronary", action="store_true", help="also label the coronary arteries (crops only)")
-    parser.add_argument("--size", type=int, default=96, help="voxels of 1.25 mm along a crop's side")
+    parser.add_argument("--size", type=int, default=96, help="voxels along a crop's side")
+    parser.add_argument(
+        "--spacing",
+        type=spacing_mm,
+        default=cache.CROP_SPACING_MM,
+        help="mm of a crop's voxels (1.25); see closer_look_mm",
+    )
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments)
-    from . import cache
 
     def report(done: int, todo: int) -> None:
         if done % 50 == 0 or done == todo:
@@ -112,6 +120,7 @@ def phantom(arguments: list[str] | None = None) -> int:
         options.seed,
         processes=options.processes,
         size=options.size,
+        spacing=options.spacing,
         coronary=options.coronary,
         first=options.first,
         report=report,

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, metavar="S", help="everything follows from it (0)")
     p.add_argument(
-        "--spacing", type=_spacing, default=None, metavar="MM", help="fineness of the anatomy (1.0; 2.0 with --fast)"
+        "--spacing", type=spacing_mm, default=None, metavar="MM", help="fineness of the anatomy (1.0; 2.0 with --fast)"
     )
     p.add_argument(
         "--test",
@@ -108,7 +108,8 @@ def _positive(text: str) -> int:
     return value
 
 
-def _spacing(text: str) -> float:
+def spacing_mm(text: str) -> float:
+    """A voxel size from the command line."""
     value = float(text)
     if not 0.3 <= value <= 8:
         raise argparse.ArgumentTypeError("must lie between 0.3 and 8 mm")

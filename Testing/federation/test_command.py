@@ -256,10 +256,10 @@ def test_simulation_by_the_engine_is_handed_on(monkeypatch, tmp_path):
     from fedkdtavi_training.federation.flare import simulate
 
     asked = []
-    monkeypatch.setattr(simulate, "simulate", lambda chosen, engine: asked.append((chosen.out, engine)) or {"arm": "x"})
+    monkeypatch.setattr(simulate, "simulate", lambda chosen, **how: asked.append((chosen.out, how)) or {"arm": "x"})
     chosen = hospitals.experiment({"a": tmp_path}, tmp_path / "out", task=1)
-    assert simulation.run(chosen, "flare") == {"federated": {"arm": "x"}}
-    assert asked == [(tmp_path / "out", "flare")]
+    assert simulation.run(chosen, "flare", finetune=True, say=print) == {"federated": {"arm": "x"}}
+    assert asked == [(tmp_path / "out", {"finetune": True, "say": print})]
 
 
 def documented(name: str) -> list[str]:

@@ -7,8 +7,8 @@ import json
 import hospitals
 import pytest
 
+from fedkdtavi_training.federation import simulation
 from fedkdtavi_training.federation.flare import job
-from fedkdtavi_training.federation.flare.simulate import simulate
 
 TWO = {"a": ("hps ms calc", ""), "b": ("hps calc", "ms")}
 
@@ -24,15 +24,19 @@ def folders(tmp_path_factory):
 
 def test_the_simulator_ends_in_the_weights_of_the_plain_loop(folders, tmp_path):
     plain, flare = (
-        simulate(hospitals.experiment(folders, tmp_path / engine), engine=engine, say=quiet)
+        simulation.run(hospitals.experiment(folders, tmp_path / engine), engine, say=quiet)["federated"]
         for engine in ("plain", "flare")
     )
     assert flare["student"]["digest"] == plain["student"]["digest"]
     assert flare["chain"] == plain["chain"]
     for head, link in plain["teachers"].items():
         assert flare["teachers"][head]["digest"] == link["digest"]
-    status = json.loads((tmp_path / "status.json").read_text())
-    assert {row["round"] for row in status["stages"]["student"]["history"]} == {1, 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flare", "plain"]
+    for engine, stage in (("flare", "student"), ("plain", "federated/student")):
+        assert (tmp_path / engine / "status.html").exists()
+        status = json.loads((tmp_path / engine / "status.json").read_text())
+        assert {row["round"] for row in status["stages"][stage]["history"]} == {1, 2}
+    status = json.loads((tmp_path / "flare" / "status.json").read_text())
     assert set(status["sites"]) == {"a", "b"} and all(site["seen"] for site in status["sites"].values())
 
 

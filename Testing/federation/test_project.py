@@ -98,10 +98,10 @@ def test_a_project_of_another_version_is_refused_and_both_are_named(tmp_path, ch
     assert project.read(path, foreign=True).name == "phantoms"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"name": 3}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"name": 3}', '{"name": "\xe4"}'])
 def test_a_file_that_is_no_project_is_refused(tmp_path, content):
     path = tmp_path / "p.json"
-    path.write_text(content)
+    path.write_text(content, encoding="latin-1")
     with pytest.raises(UsageError, match=r"p\.json"):
         project.read(path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ import fedkdtavi_core
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import UsageError
 
-from ..config import _Strict, refused
+from ..config import _Strict, read_as, refused
 from ..federated.config import HEADS, TASK_HEADS, Aggregation, Experiment, Pseudo, Training
 
 # Names become certificates and folders; the engine's own limits are these or wider.
@@ -147,18 +146,9 @@ def read(path: Path, *, foreign: bool = False) -> Project:
     Raises:
         UsageError: one sentence that names the file and what is wrong in it.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); give a project file.") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is no JSON ({error}); correct it and start again.") from error
-    try:
-        project = Project.model_validate(entries)
-        for task in project.jobs:
-            project.experiment(task, Path(), {}, {HEADS[one - 1]: Path() for one in project.jobs if one})
-    except ValidationError as error:
-        raise refused(path, error) from error
+    project = read_as(Project, path, "project file")
+    for task in project.jobs:
+        project.experiment(task, Path(), {}, {HEADS[one - 1]: Path() for one in project.jobs if one})
     if not foreign:
         mismatch = differs(project, fedkdtavi_core.__version__, schema.SCHEMA_VERSION)
         if mismatch:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..federated import experiment, files, workflow
 from ..federated.config import Experiment
+from ..federated.pace import to_stderr
 from .progress import Progress
 
 
-def run(chosen: Experiment, engine: str = "plain") -> dict[str, Any]:
-    """The summaries of the experiment's arms; ``status.json`` and ``status.html`` are in its folder.
+def run(
+    chosen: Experiment,
+    engine: Literal["plain", "flare"] = "plain",
+    *,
+    finetune: bool = False,
+    say: Callable[[str], None] = to_stderr,
+) -> dict[str, dict[str, Any]]:
+    """The summaries of the experiment's arms; ``status.json`` and ``status.html`` are in its folder, ``chosen.out``.
+
+    Args:
+        engine: FLARE's simulator runs the federated arm, and no other.
+        finetune: train the heads of ``chosen.init`` alone.
+        say: takes the log's sentences.
 
     Raises:
         UsageError, InputError, TrainingError: one sentence.
@@ -19,8 +32,8 @@ def run(chosen: Experiment, engine: str = "plain") -> dict[str, Any]:
     if engine == "flare":
         from .flare.simulate import simulate
 
-        return {"federated": simulate(chosen, engine="flare")}
-    summaries = experiment.run(chosen)
+        return {"federated": simulate(chosen, finetune=finetune, say=say)}
+    summaries = experiment.run(chosen, finetune=finetune, say=say)
     note(chosen.out)
     return summaries
 

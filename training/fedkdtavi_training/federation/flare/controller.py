@@ -33,7 +33,7 @@ class FedKDTAVIController(Controller):
 
     Args:
         experiment: as in :class:`~fedkdtavi_training.federated.config.Experiment`; of its ``sites`` the names alone
-            are used, and of ``out`` the last part, under the server's own folder.
+            are used, and of ``out`` the last part, under the server's own folder (none: that folder itself).
         finetune: train the heads alone.
     """
 
@@ -42,7 +42,7 @@ class FedKDTAVIController(Controller):
         self.experiment = experiment  # a job is written from attributes of the same names
         self.finetune = finetune
         self._plan: Experiment | None = None
-        self._out = Path()
+        self._server = self._out = Path()
         self._began = ""
 
     def start_controller(self, fl_ctx: FLContext) -> None:
@@ -50,7 +50,8 @@ class FedKDTAVIController(Controller):
         try:
             local = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT).get_site_config_dir()
             plan = Experiment.model_validate(self.experiment)
-            self._out = read(ServerSettings, local, "server").out / plan.out.name
+            self._server = read(ServerSettings, local, "server").out
+            self._out = self._server / plan.out.name
             for left in (AGAIN, FAILED):
                 (self._out / left).unlink(missing_ok=True)
             self._plan, self._began = plan, now()
@@ -62,7 +63,7 @@ class FedKDTAVIController(Controller):
         if self._plan is None:
             return
         prepare_torch()
-        progress = Progress(self._out.parent)
+        progress = Progress(self._server)
         names = [site.name for site in self._plan.sites]
         driver = FlareDriver(self, names, abort_signal, progress.site_seen, self._returned)
 
@@ -96,7 +97,7 @@ class FedKDTAVIController(Controller):
 
     def _returned(self, site: str) -> bool:
         """Has it registered since this job began? Then what runs there is not part of it."""
-        return read_door(self._out.parent / DOOR)["registered"].get(site, "") > self._began
+        return read_door(self._server / DOOR)["registered"].get(site, "") > self._began
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """Nothing is held beyond a round."""

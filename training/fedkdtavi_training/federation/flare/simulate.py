@@ -1,4 +1,4 @@
-"""One experiment's federated arm here, in one process or through FLARE's simulator: the same weights either way."""
+"""One experiment's federated arm through FLARE's simulator: the same weights as in one process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fedkdtavi_core import schema
 
@@ -27,19 +27,18 @@ from .job import FAILED, write_job
 def simulate(
     experiment: Experiment,
     *,
-    engine: Literal["plain", "flare"] = "plain",
     finetune: bool = False,
     say: Callable[[str], None] = to_stderr,
 ) -> dict[str, Any]:
-    """The summary of the federated arm; everything lies under ``experiment.out``.
+    """The summary of the federated arm; everything lies under ``experiment.out``, the status for people, too.
 
     Raises:
         UsageError, InputError, TrainingError: as :func:`fedkdtavi_training.federated.experiment.run`; the simulator
             ended without a result.
     """
     alone = experiment.model_copy(update={"arms": (ARM,)})
-    if engine == "plain":
-        return experiments.run(alone, finetune=finetune, say=say)[ARM]
+    if set(experiment.arms) != {ARM}:
+        say("FLARE's simulator runs the federated arm alone")
     hospitals = experiments.cropped(alone, say)
     out = alone.out.resolve()
     own = out / "settings"
@@ -48,10 +47,12 @@ def simulate(
         work = out / ARM / "sites" / site.name
         settings = SiteSettings(name=site.name, schema_version=schema.SCHEMA_VERSION, folders=folders, work=work)
         write_json(own / f"{site.name}.json", settings.model_dump(mode="json"))
-    server = ServerSettings(name="server", schema_version=schema.SCHEMA_VERSION, out=out.parent)
+    server = ServerSettings(name="server", schema_version=schema.SCHEMA_VERSION, out=out)
     write_json(own / "server.json", server.model_dump(mode="json"))
     names = [site.name for site in hospitals]
-    job, workspace = write_job(alone, out / "job", finetune=finetune), out / "simulator"
+    # Results and status in one folder, which is all that this server has: the job asks for none of its own there.
+    here = alone.model_copy(update={"out": Path()})
+    job, workspace = write_job(here, out / "job", finetune=finetune, name=out.name), out / "simulator"
     shutil.rmtree(workspace, ignore_errors=True)
     # The simulator obeys the same rule as a site: nothing runs but what is ours.
     allowed = kits.allowed(*kits.SERVER_CLASSES, *kits.SITE_CLASSES)

@@ -138,3 +138,22 @@ def test_random_context_leaves_the_landmarks_alone():
     changed = augment.random_context(hu, points, 1.25, np.random.default_rng(2))
     np.testing.assert_allclose(changed[26:39, 26:39, 26:39], hu[26:39, 26:39, 26:39], atol=1e-3)
     assert not np.allclose(changed, hu)
+
+
+def test_a_finely_cached_crop_is_looked_at_closely_and_others_as_ever(crops, tmp_path):
+    still = AugmentConfig(rotation_deg=0, scale=0, shear=0, elastic_mm=0)
+    usual = config(crops, tmp_path, augment=still)
+    closely = usual.model_copy(update={"closer_look_mm": 0.8})
+    assert usual.digest() != closely.digest()
+    fine_case = standin.make(0, 96, 0.8)
+    cache.save(tmp_path / "case_000000.npz", fine_case)
+    between = {}
+    for name, path in (("fine", tmp_path / "case_000000.npz"), ("usual", sorted(crops.glob("case_*.npz"))[0])):
+        case = cache.load(path)
+        sample = data.CropDataset([path], closely).sample(0, case, data.Labels.of(case))
+        true = np.linalg.norm(case.points[0] - case.points[1]) * case.spacing
+        between[name] = true / np.linalg.norm(sample["points"][0] - sample["points"][1])
+        if name == "usual":
+            same = data.CropDataset([path], usual).sample(0, case, data.Labels.of(case))
+            np.testing.assert_array_equal(sample["image"], same["image"])
+    assert between == pytest.approx({"fine": 2 * 0.8, "usual": 2 * 1.25}, rel=1e-3)  # mm a half-resolution voxel

@@ -98,6 +98,7 @@ class TrainConfig(_Strict):
     workers: int = Field(0, ge=0, description="loader processes; the samples are the same for any number")
     init: Path | None = Field(None, description="safetensors to start from")
     crop: int = Field(64, gt=0)
+    closer_look_mm: float | None = Field(None, gt=0, description="crops cached that fine are learned from as they are")
     network: dict[str, Any] = Field(default_factory=dict)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -105,7 +106,13 @@ class TrainConfig(_Strict):
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_usual_device(dump(self))
+        dumped = without_usual_device(dump(self))
+        return {key: value for key, value in dumped.items() if (key, value) != ("closer_look_mm", None)}
+
+    def looks_at(self, cached_mm: float) -> float:
+        """Spacing (mm) at which the network is shown a crop that was cached at ``cached_mm``."""
+        close = self.closer_look_mm is not None and cached_mm < 1.05 * self.closer_look_mm
+        return self.closer_look_mm if close else self.loss.spacing_mm
 
     def digest(self) -> str:
         """SHA-256 over everything that decides the result (not where it is written, nor how often)."""

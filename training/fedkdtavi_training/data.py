@@ -181,16 +181,17 @@ class CropDataset(Dataset):
     def sample(self, n: int, case: cache.Case, labels: Labels) -> dict[str, np.ndarray]:
         """Sample n of the run, made of ``case`` with ``labels``."""
         rng = np.random.default_rng([self.config.seed, 1, n])
-        size, spacing = self.config.crop, self.config.loss.spacing_mm
+        size, spacing = self.config.crop, self.config.looks_at(case.spacing)
+        nearer = spacing / self.config.loss.spacing_mm  # a closer look sees less, and is aimed better
         middle = root_centre(labels.points, case.spacing)
         if middle is None:
             middle = (np.array(case.hu.shape) - 1) / 2
         options = self.config.augment
         if rng.random() < options.jitter_far_share:
             shift = rng.normal(size=3)
-            shift *= options.jitter_far_mm * rng.random() / np.linalg.norm(shift)
+            shift *= nearer * options.jitter_far_mm * rng.random() / np.linalg.norm(shift)
         else:
-            shift = rng.normal(0, options.jitter_near_mm, 3)
+            shift = rng.normal(0, nearer * options.jitter_near_mm, 3)
         transform = draw_transform(rng, self.config, middle + shift / case.spacing, case.spacing, spacing, (size,) * 3)
         fill = -1024.0 if rng.random() < 0.15 else None
         coronary = np.zeros_like(case.heart) if case.coronary is None else case.coronary

@@ -235,6 +235,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
         "digest": digest(network.state_dict()),
         "config": config.digest(),
         **readout.told(config.loss.recipe),
+        **({} if config.closer_look_mm is None else {"closer_look_mm": config.closer_look_mm}),
     }
     from . import validation
 

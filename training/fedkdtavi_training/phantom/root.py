@@ -174,7 +174,7 @@ class Root:
         return height * np.abs(place) ** self.attachment_power
 
     def shelf_depth(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """How far (mm) the septum narrows the outflow tract: nothing at the hinge points, all of it ``shelf_ramp`` below.
+        """How far (mm) the septum narrows the outflow tract: nothing at the hinge points, all ``shelf_ramp`` below.
 
         Farther down the wall of the ventricle takes over.
         """

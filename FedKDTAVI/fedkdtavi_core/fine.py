@@ -20,6 +20,7 @@ _RECENTER_MM = 3.0  # a crop that is off by less is left where it is
 _FARTHEST_MM = 40.0  # half a crop: hinge points that would move it farther are not believed
 _BELIEVED = 0.2  # raw confidence that each hinge point needs to move the crop
 _AGREE_MM = 5.0  # views that lie within this distance of their median agree
+_SAME_MM = 8.0  # farther apart, the usual and the closer look mean different places
 
 LANDMARK_HEADS = tuple(head for head in schema.HEADS if schema.by_id(schema.HEADS[head][0]).kind == "landmark")
 
@@ -87,7 +88,8 @@ def predict(
     """Landmarks and calcification near ``center_ras`` ((3,) RAS mm).
 
     The crop is centred anew on the root that the hinge points show, at most ``recenter_passes`` times and only if it
-    was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged.
+    was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged. With
+    ``closer_look_mm`` the same network then looks at a crop of such finer voxels around the root: see :func:`closer`.
 
     Raises:
         BundleError: the network does not give what it should.
@@ -98,12 +100,15 @@ def predict(
     seconds = {"fine": 0.0, "decode": 0.0}
     views = [np.asarray(view, float) for view in settings.get("views", [])]
     passes = settings["recenter_passes"]
-    looks = passes + 1 + len(views)
+    near = settings.get("closer_look_mm")
+    looks = passes + 1 + len(views) + (near is not None)
 
-    def look(center: np.ndarray, number: int) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
+    def look(
+        center: np.ndarray, number: int, voxel_mm: float = spacing
+    ) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
         progress.step(number / looks, "Looking closely at the aortic root")
         start = perf_counter()
-        grid = geometry.crop_grid(center, size, spacing)
+        grid = geometry.crop_grid(center, size, voxel_mm)
         outputs = session(intensity.normalise(geometry.resample(volume, grid))[None, None])
         middle = perf_counter()
         decoded = decode(outputs, bundle.metadata["heads"], grid)
@@ -120,6 +125,9 @@ def predict(
         centers.append(better)
         decoded, logits, grid = look(better, number + 1)
     seen = [decoded, *(look(centers[-1] + view, passes + 1 + n)[0] for n, view in enumerate(views))]
+    closely: dict[str, heatmap.Decoded] = {}
+    if near is not None and (middle := root_center({i: one.position for i, one in decoded.items()})) is not None:
+        closely = look(middle, looks - 1, float(near))[0]
 
     predictions = {}
     for head, table in _outputs(bundle.metadata["heads"]).items():
@@ -128,6 +136,8 @@ def predict(
             if not views_of_it:
                 continue
             position, covariance, raw = combine(views_of_it, len(seen))
+            if label_id in closely:
+                position, covariance, raw = closer((position, covariance, raw), closely[label_id])
             confidence = calibrated(raw, bundle.metadata["calibration"].get(head))
             predictions[label_id] = Prediction(position, covariance, raw, confidence)
     calcification = None
@@ -194,6 +204,18 @@ def combine(views: list[heatmap.Decoded], looks: int | None = None) -> tuple[np.
     scatter = (positions - mean).T @ ((positions - mean) * weights[:, None])
     covariance = sum(weight * view.covariance for weight, view in zip(weights, views, strict=True)) + scatter
     return mean, covariance, float(confidences[agree].sum() / looks)
+
+
+def closer(usual: tuple[np.ndarray, np.ndarray, float], close: heatmap.Decoded) -> tuple[np.ndarray, np.ndarray, float]:
+    """Position, covariance and raw confidence of one landmark from the usual look and from a closer one.
+
+    Where both mean the same place the closer look says where it is. Where they do not, the usual look, which sees more
+    around it, is kept, with half its confidence.
+    """
+    position, covariance, raw = usual
+    if np.linalg.norm(close.position - position) > _SAME_MM:
+        return position, covariance, 0.5 * raw
+    return close.position, close.covariance, 0.5 * (raw + close.confidence)
 
 
 def calibrated(raw: float, table: Mapping[str, list[float]] | None) -> float:

@@ -168,7 +168,9 @@ def _changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("bundle_version", 3, "bundle_version is 3, known are 1, 2"),
+        ("bundle_version", 4, "bundle_version is 4, known are 1, 2, 3"),
+        ("preprocessing.closer_look_mm", 0.8, "closer_look_mm needs bundle_version 3"),
+        ("preprocessing.closer_look_mm", 1.3, "finer than crop_spacing_mm"),
         ("schema_version", None, "schema_version is None"),
         ("name", "", "name must be a text"),
         ("trained_on", None, "trained_on must be a text"),

@@ -112,6 +112,27 @@ def test_views_that_disagree_cost_confidence_and_widen_the_covariance():
     assert lost[2] == 0 and lost[1][0, 0] > 400
 
 
+def test_a_closer_look_says_where_the_landmarks_are(bundle, ct, tmp_path):
+    meta = tiny_bundle.described(closer_look_mm=0.8)
+    twice = tiny_bundle.write_bundle(tmp_path / "b", meta=meta)
+    once, result = fine.predict(ct, bundle, CENTER, "cpu"), fine.predict(ct, twice, CENTER, "cpu")
+    assert max(_errors(result).values()) < 0.8
+    assert result.grid.spacing[0] == pytest.approx(1.25) and len(result.centers) == 1
+    np.testing.assert_array_equal(result.calcification, once.calcification)
+    assert any(np.any(one.position != once.predictions[i].position) for i, one in result.predictions.items())
+
+
+def test_a_closer_look_at_another_place_is_not_believed_and_costs_confidence():
+    usual = (np.zeros(3), 4 * np.eye(3), 0.8)
+    position, covariance, raw = fine.closer(usual, _decoded([0, 3, 0], 0.9))
+    np.testing.assert_allclose(position, [0, 3, 0])
+    np.testing.assert_allclose(covariance, np.eye(3))
+    assert raw == pytest.approx(0.85)
+    position, covariance, raw = fine.closer(usual, _decoded([0, 12, 0], 0.9))
+    np.testing.assert_allclose(position, 0)
+    assert covariance[0, 0] == 4 and raw == pytest.approx(0.4)
+
+
 def test_calibration_is_piecewise_linear_and_optional():
     table = {"raw": [0.2, 0.6], "p_within_5mm": [0.1, 0.9]}
     assert fine.calibrated(0.4, table) == pytest.approx(0.5)

@@ -156,6 +156,8 @@ def assemble(
         given = coarse.metadata["preprocessing"]
         fed, decided = {key: given[key] for key in _FED if key in given}, coarse.metadata["thresholds"]
     crop = fed["crop_size"]
+    # How often a student looks is its own, not the coarse bundle's.
+    fed["closer_look_mm"] = loaded["student"][2].get("closer_look_mm")
     read_as = _how_read(student, loaded["student"][2].get("readout"), how_read)
     meta = metadata.new(
         name,

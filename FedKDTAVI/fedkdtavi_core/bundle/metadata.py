@@ -11,9 +11,10 @@ from typing import Any
 from .. import intensity, readout, schema
 from ..errors import BundleError
 
-# 2: a head may say how it is read. A bundle whose heads do not need it stays a 1, which older programs can follow.
-BUNDLE_VERSION, WITH_READOUTS = 1, 2
-KNOWN_BUNDLE_VERSIONS = (BUNDLE_VERSION, WITH_READOUTS)
+# 2: a head may say how it is read. 3: the student may be asked to look twice. A bundle that needs neither stays a 1,
+# which older programs can follow.
+BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK = 1, 2, 3
+KNOWN_BUNDLE_VERSIONS = (BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK)
 KNOWN_SCHEMA_VERSIONS = (schema.SCHEMA_VERSION,)
 TRAINED_ON = "synthetic phantoms; not for clinical use"
 INTENDED_USE = "Research on TAVI planning from contrast-enhanced cardiac CT. Not for clinical use."
@@ -47,6 +48,7 @@ def new(
     crop_spacing_mm: float = 1.25,
     recenter_passes: int = 1,
     views: list[list[float]] | None = None,
+    closer_look_mm: float | None = None,
     intended_use: str = INTENDED_USE,
     trained_on: str = TRAINED_ON,
     **further: Any,
@@ -61,6 +63,7 @@ def new(
         readouts: landmark head -> how it is read, one of :data:`~..readout.READOUTS`; ``heatmap`` when not given.
         coarse_spacing_mm, crop_size, crop_spacing_mm, recenter_passes: how the networks are fed.
         views: (V, 3) offsets in RAS mm of further crops that are averaged; none by default.
+        closer_look_mm: voxels of a second, finer crop that the student has learned to read; none by default.
         further: other JSON-able entries.
 
     Raises:
@@ -70,8 +73,9 @@ def new(
     low, high = intensity.CLIP_HU
     shape = [1, 1, crop_size, crop_size, crop_size]
     told = {head: how for head, how in (readouts or {}).items() if how != readout.HEATMAP}
+    version_needed = WITH_CLOSER_LOOK if closer_look_mm is not None else WITH_READOUTS if told else BUNDLE_VERSION
     metadata: dict[str, Any] = {
-        "bundle_version": WITH_READOUTS if told else BUNDLE_VERSION,
+        "bundle_version": version_needed,
         "schema_version": schema.SCHEMA_VERSION,
         "name": name,
         "version": version,
@@ -88,6 +92,7 @@ def new(
             "crop_spacing_mm": crop_spacing_mm,
             "recenter_passes": recenter_passes,
             "views": views or [],
+            **({} if closer_look_mm is None else {"closer_look_mm": closer_look_mm}),
             "clip": [low, high],
             "shift": intensity.SHIFT_HU,
             "scale": intensity.SCALE_HU,
@@ -142,6 +147,8 @@ def check(metadata: Any, where: str) -> None:
     _check_heads(metadata["heads"], where)
     _check_readouts(metadata, where)
     _check_preprocessing(metadata["preprocessing"], where)
+    if "closer_look_mm" in metadata["preprocessing"] and metadata["bundle_version"] < WITH_CLOSER_LOOK:
+        raise BundleError(f"{where}: preprocessing.closer_look_mm needs bundle_version {WITH_CLOSER_LOOK}.")
     _check_thresholds(metadata["thresholds"], where)
     _check_calibration(metadata["calibration"], where)
 
@@ -195,6 +202,11 @@ def _check_preprocessing(entry: dict[str, Any], where: str) -> None:
     views = entry.get("views", [])
     if not isinstance(views, list) or len(views) > 8 or not all(_is_offset(view) for view in views):
         raise BundleError(f"{where}: preprocessing.views must be at most 8 offsets of three numbers up to 20 mm.")
+    near = entry.get("closer_look_mm", entry["crop_spacing_mm"] / 2)
+    if not _is_number(near) or not 0.3 <= near < entry["crop_spacing_mm"]:
+        raise BundleError(
+            f"{where}: preprocessing.closer_look_mm must be a number from 0.3 mm, and finer than crop_spacing_mm."
+        )
     ours = {"clip": list(intensity.CLIP_HU), "shift": intensity.SHIFT_HU, "scale": intensity.SCALE_HU}
     for key, value in ours.items():
         if entry.get(key) != value:

@@ -94,7 +94,8 @@ def test_calibration_rises_and_tells_the_share():
 
 def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights, tmp_path):
     coarse, student = weights / "coarse.safetensors", tmp_path / "spheres.safetensors"
-    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, {"readout": "centroid"})
+    told = {"readout": "centroid", "closer_look_mm": 0.8}
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, told)
     with pytest.raises(UsageError, match="to be read as centroid, not as heatmap"):
         export.assemble(tmp_path / "b", coarse, student, name="x", version="1", how_read="heatmap")
     assert [path.name for path in tmp_path.iterdir()] == ["spheres.safetensors"]
@@ -102,7 +103,8 @@ def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights
     found = verify(tmp_path / "b")
     assert metadata.readouts(found.metadata) == {"hps": "centroid", "ms": "centroid"}
     assert "centroids of the largest component" in found.read("docs/README.md").decode()
-    assert networks.load(tmp_path / "b/models/student.safetensors")[2] == {"readout": "centroid"}
+    assert networks.load(tmp_path / "b/models/student.safetensors")[2] == told
+    assert found.metadata["preprocessing"]["closer_look_mm"] == 0.8 and found.metadata["bundle_version"] == 3
     export.assemble(tmp_path / "b", coarse, weights / "student.safetensors", name="x", version="2")
     assert verify(tmp_path / "b").name == "x 2" and len(list(tmp_path.iterdir())) == 2
 

@@ -22,7 +22,8 @@ from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, read_record, v
 from fedkdtavi_core.readers import read_volume
 from fedkdtavi_core.site.ctfile import write_ct
 from fedkdtavi_core.site.dataset import SiteInfo, write_site
-from fedkdtavi_training import commands, export, networks, train
+from fedkdtavi_training import cache, commands, data, export, networks, train
+from fedkdtavi_training.config import TrainConfig
 from fedkdtavi_training.federated.messages import SiteFailedError
 from fedkdtavi_training.federated.plain import PlainDriver
 from fedkdtavi_training.next_round import run, settings
@@ -34,9 +35,12 @@ TINY = {"rounds": 1, "local_steps": 2, "warmup": 0, "lr": 0.01}
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory):
     """A coarse network that sees the spheres, and a student that has learned nothing but can be trained on."""
+    return write_parent(tmp_path_factory.mktemp("parent") / "bundle")
+
+
+def write_parent(folder, **fed):
     train.prepare_torch()
-    folder = tmp_path_factory.mktemp("parent") / "bundle"
-    tiny_bundle.write_bundle(folder)
+    tiny_bundle.write_bundle(folder, meta=tiny_bundle.described(**fed))
     network = export.round_to_half(networks.build("teacher", {"channels": [4, 8]}, seed=1).eval())
     (folder / "models/student.onnx").write_bytes(export.to_onnx(network, shape=(64,) * 3, dynamic=False))
     networks.save(network.half(), "teacher", folder / "models/student.safetensors")
@@ -175,6 +179,23 @@ def test_what_makes_no_sense_is_one_sentence_and_no_bundle(parent, site, tmp_pat
     with pytest.raises(UsageError, match=words):
         run.run(settings.read(config(parent, site, tmp_path, **changes)), say=lambda text: None)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_child_looks_as_closely_as_its_parent(site, tmp_path):
+    twice = write_parent(tmp_path / "twice", closer_look_mm=0.9)
+    run.run(settings.read(config(twice, site, tmp_path, pseudo=None)), say=lambda text: None)
+    made = verify(tmp_path / "new")
+    assert made.metadata["preprocessing"] == twice.metadata["preprocessing"]
+    assert networks.load(tmp_path / "new/models/student.safetensors")[2]["closer_look_mm"] == 0.9
+    (case, *_) = (cache.load(path) for path in sorted((tmp_path / "work/crops/north").glob("case_*.npz")))
+    assert case.spacing == pytest.approx(0.9)
+    # Large enough for the usual look as well: both are drawn.
+    found = settings.training(settings.read(config(twice, site, tmp_path)), twice, "teacher", {"channels": [4, 8]})
+    shown = TrainConfig(task="teacher", cache=[tmp_path], out=tmp_path, steps=8, closer_look_mm=found.closer_look_mm)
+    assert set(shown.looks_at(case.spacing, case.hu.shape[0])) == {0.9, 1.25}
+    samples = data.CropDataset([tmp_path], shown)
+    drawn = {round(float(samples.sample(n, case, data.Labels.of(case))["voxel_mm"]), 3) for n in range(8)}
+    assert drawn == {0.9, 1.25}
 
 
 def test_what_cannot_be_a_parent_or_a_site_is_refused(parent, site, tmp_path):

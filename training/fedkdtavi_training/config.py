@@ -23,6 +23,9 @@ from fedkdtavi_core.errors import UsageError
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
 
 
+ROOMY = 1.2  # a cached crop's side over the network's, at least, to be turned and shifted in
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -30,9 +33,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def without_usual_device(dumped: dict[str, Any]) -> dict[str, Any]:
-    """So that the digests of runs on the CPU are what they were before there was another device."""
-    return {key: value for key, value in dumped.items() if (key, value) != ("device", "cpu")}
+def without_the_usual(dumped: dict[str, Any]) -> dict[str, Any]:
+    """So that the digests of usual runs are what they were before there was another device, or a closer look."""
+    usual = {"device": "cpu", "closer_look_mm": None}
+    return {key: value for key, value in dumped.items() if key not in usual or value != usual[key]}
 
 
 class LossConfig(_Strict):
@@ -106,13 +110,17 @@ class TrainConfig(_Strict):
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        dumped = without_usual_device(dump(self))
-        return {key: value for key, value in dumped.items() if (key, value) != ("closer_look_mm", None)}
+        return without_the_usual(dump(self))
 
-    def looks_at(self, cached_mm: float) -> float:
-        """Spacing (mm) at which the network is shown a crop that was cached at ``cached_mm``."""
-        close = self.closer_look_mm is not None and cached_mm < 1.05 * self.closer_look_mm
-        return self.closer_look_mm if close else self.loss.spacing_mm
+    def looks_at(self, cached_mm: float, side: int) -> tuple[float, ...]:
+        """Spacings (mm) at which the network may be shown a crop of ``side`` voxels that was cached at ``cached_mm``.
+
+        A fine crop is for the closer look, and for the usual one, too, if it is large enough to be shifted and turned.
+        """
+        usual = self.loss.spacing_mm
+        if self.closer_look_mm is None or cached_mm > 1.05 * self.closer_look_mm:
+            return (usual,)
+        return (self.closer_look_mm, usual) if side * cached_mm >= ROOMY * self.crop * usual else (self.closer_look_mm,)
 
     def digest(self) -> str:
         """SHA-256 over everything that decides the result (not where it is written, nor how often)."""

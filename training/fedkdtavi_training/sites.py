@@ -27,6 +27,7 @@ from fedkdtavi_core.volume import Grid, Volume
 
 from . import cache
 
+CROP_VOXELS = 96  # a crop of 64 with room to be shifted and turned in
 LEARNED = tuple(row.id for row in schema.LABELS if row.head)
 _PLACES = 3  # decimals of a mm that a digest tells apart
 
@@ -129,7 +130,7 @@ class SiteDataset:
         folder: Path,
         centre: Centre,
         *,
-        size: int = 96,
+        size: int = CROP_VOXELS,
         spacing: float = 1.25,
         keep: Callable[[SiteCase], bool] = lambda case: True,
     ) -> None:

@@ -71,6 +71,11 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
+def told(recipe: str, closer_look_mm: float | None) -> dict[str, object]:
+    """What weights say of how they are used, for the bundle they come into; nothing where that is as usual."""
+    return readout.told(recipe) | ({} if closer_look_mm is None else {"closer_look_mm": closer_look_mm})
+
+
 class Run:
     """State of one training run; :func:`train` drives it."""
 
@@ -234,8 +239,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
         "cases": len(learning),
         "digest": digest(network.state_dict()),
         "config": config.digest(),
-        **readout.told(config.loss.recipe),
-        **({} if config.closer_look_mm is None else {"closer_look_mm": config.closer_look_mm}),
+        **told(config.loss.recipe, config.closer_look_mm),
     }
     from . import validation
 

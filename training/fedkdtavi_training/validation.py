@@ -39,11 +39,10 @@ def validate(
         with torch.inference_mode():
             outputs = {name: value[0].numpy() for name, value in network(image).items()}
         path = paths[data.shuffled(held_out.seed, n, len(paths))]
-        cached_mm = cache.load(path).spacing
         if config.task == "coarse":
-            rows.append({"case": path.stem, **_coarse_row(sample, outputs, cached_mm)})
+            rows.append({"case": path.stem, **_coarse_row(sample, outputs, cache.load(path).spacing)})
         else:
-            rows.append({"case": path.stem, **_crop_row(sample, outputs, config, config.looks_at(cached_mm))})
+            rows.append({"case": path.stem, **_crop_row(sample, outputs, config)})
     with out.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -51,12 +50,12 @@ def validate(
     return _summary(rows)
 
 
-def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig, voxel_mm: float) -> dict[str, object]:
+def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig) -> dict[str, object]:
     row: dict[str, object] = {}
     index = 0
     for head in LANDMARK_HEADS:
         logits = outputs[head]
-        spacing = voxel_mm * config.crop / logits.shape[1]
+        spacing = float(sample.get("voxel_mm", config.loss.spacing_mm)) * config.crop / logits.shape[1]
         grid = Grid(logits.shape[1:], np.diag([spacing, spacing, spacing, 1.0]))
         for found, label in zip(read(config.loss.recipe, logits, grid), schema.HEADS[head], strict=True):
             error = None

@@ -13,7 +13,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from fedkdtavi_core import schema
 
-from ..config import EXTRA_HEADS, AugmentConfig, LossConfig, TrainConfig, _Strict, read_as, without_usual_device
+from ..config import EXTRA_HEADS, AugmentConfig, LossConfig, TrainConfig, _Strict, read_as, without_the_usual
 
 HEADS: tuple[str, ...] = tuple(schema.HEADS)
 TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
@@ -68,6 +68,7 @@ class Training(_Strict):
     ema: float = Field(0.0, ge=0, lt=1, description="moving average over the rounds, which is then the result; 0: none")
     workers: int = Field(0, ge=0)
     crop: int = Field(64, gt=0)
+    closer_look_mm: float | None = Field(None, gt=0, description="crops cached that fine are also shown that closely")
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     device: Literal["cpu", "cuda"] = Field(
@@ -76,7 +77,7 @@ class Training(_Strict):
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_usual_device(dump(self))
+        return without_the_usual(dump(self))
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:
@@ -133,7 +134,7 @@ class Stage(_Strict):
         unused |= {head: 0.0 for head in training.network if head in EXTRA_HEADS and head not in self.averaged}
         loss = training.loss.model_copy(update=unused)
         shared = {"batch", "lr", "warmup", "weight_decay", "grad_clip", "bad_steps"}
-        shared |= {"workers", "crop", "network", "device"}
+        shared |= {"workers", "crop", "network", "device", "closer_look_mm"}
         return TrainConfig(
             task=training.model,
             cache=[folder],

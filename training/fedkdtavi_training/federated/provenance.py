@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import train
-from ..seed_recipe import readout
 from .checkpoint import Checkpoint
 from .config import Stage
 
@@ -36,7 +35,7 @@ def of_stage(stage: Stage, result: Checkpoint, **parents: Any) -> dict[str, Any]
         # Without the reason, which may name a site's files: this travels with the weights, the log does not.
         "left_out": [f"round {row['round']}: {row['site']}: {row['outcome']}" for row in left_out],
         "frozen": result.frozen,
-        **readout.told(stage.training.loss.recipe),
+        **train.told(stage.training.loss.recipe, stage.training.closer_look_mm),
         **parents,
     }
 

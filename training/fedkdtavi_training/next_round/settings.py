@@ -14,7 +14,7 @@ from ..config import _Strict, read_as, refused
 from ..federated.config import Aggregation, Pseudo, SiteFolder, Training
 from ..seed_recipe.readout import OF_RECIPE
 
-_OF_THE_BUNDLE = ("model", "network", "crop")
+_OF_THE_BUNDLE = ("model", "network", "crop", "closer_look_mm")
 
 
 class NextRound(_Strict):
@@ -72,6 +72,7 @@ def training(settings: NextRound, bundle: Bundle, model: str, network: dict[str,
         if isinstance(loss, dict) and loss.get(key, value) != value:
             raise UsageError(f"student.loss.{key} is {loss[key]!r}, but the bundle needs {value!r}; leave it out.")
     entries = {**settings.student, "model": model, "network": network, "crop": fed["crop_size"]}
+    entries["closer_look_mm"] = fed.get("closer_look_mm")
     entries["loss"] = {**loss, **own} if isinstance(loss, dict) else loss
     try:
         return Training.model_validate(entries)

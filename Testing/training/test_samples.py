@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import standin
+import torch
 
 from fedkdtavi_core import schema
 from fedkdtavi_training import augment, cache, data
 from fedkdtavi_training.config import AugmentConfig, TrainConfig
+from fedkdtavi_training.phantom.shapes import rotation_about
 
 pytestmark = pytest.mark.torch
 
@@ -157,3 +163,46 @@ def test_a_finely_cached_crop_is_looked_at_closely_and_others_as_ever(crops, tmp
             same = data.CropDataset([path], usual).sample(0, case, data.Labels.of(case))
             np.testing.assert_array_equal(sample["image"], same["image"])
     assert between == pytest.approx({"fine": 2 * 0.8, "usual": 2 * 1.25}, rel=1e-3)  # mm a half-resolution voxel
+
+
+def test_label_maps_are_read_at_the_voxels_that_torch_calls_nearest():
+    rng = np.random.default_rng(4)
+    turned = rotation_about(np.array([0.6, 0.0, 0.8]), 0.3)
+    half = np.array([20.5, 24.0, 11.5])  # the second one's centre is no voxel's: halves are rounded as torch does
+    for matrix, centre in ((np.eye(3), half), (0.5 * np.eye(3), half), (turned, half)):
+        knots = None if matrix is not turned else rng.normal(0, 1, (3, 5, 5, 5))
+        transform = data.Transform(matrix, centre, (32, 30, 28), knots)
+        labels = [rng.integers(0, 8, (40, 50, 24)).astype(np.uint8), np.zeros((40, 50, 24), np.uint8)]
+        _, picked = transform.sample(np.zeros((40, 50, 24), np.int16), labels, None)
+        place = transform._places(np.array(labels[0].shape))
+        source = torch.from_numpy(np.stack(labels).astype(np.float32))[None]
+        near = torch.nn.functional.grid_sample(
+            source, place[None], mode="nearest", padding_mode="zeros", align_corners=True
+        )
+        assert np.array_equal(near[0].numpy(), np.stack(picked)) and picked[0].any()
+        _, (empty,) = transform.sample(np.zeros((40, 50, 24), np.int16), labels[1:], None)
+        assert empty.shape == (32, 30, 28) and not empty.any()
+
+
+def test_what_a_network_has_nothing_to_do_with_is_not_unpacked(crops, tmp_path):
+    path = sorted(crops.glob("case_*.npz"))[0]  # of a full set of points: NaN would differ from itself
+    whole, light = cache.load(path), cache.load(path, heart=False)
+    assert whole.heart.any() and light.heart.size == 0 and light.heart_known and np.array_equal(light.calc, whole.calc)
+    samples = data.CropDataset([path], config(crops, tmp_path))
+    made, again = samples.sample(0, whole, data.Labels.of(whole)), samples[0]
+    assert made.keys() == again.keys() and all(np.array_equal(made[name], again[name]) for name in made)
+    seen = data.CropDataset([path], config(crops, tmp_path, network={"in_channels": 2}))
+    assert seen[0]["image"][1].any()
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, "1"), ("3", "3")])
+def test_numpy_finds_one_thread_unless_the_environment_says_otherwise(given, threads):
+    """A product of matrices has other last bits with another number of threads, and so has a sample."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": given} if given else {}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    code = (
+        "import fedkdtavi_training.commands as c, os, sys; print('numpy' in sys.modules, os.environ['OMP_NUM_THREADS'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", threads]

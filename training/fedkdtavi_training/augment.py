@@ -112,8 +112,11 @@ def noise(shape: tuple[int, ...], spacing: float, sd_hu: tuple[float, float], rn
     factor = rng.uniform(1.5, 3.0)
     small = rng.standard_normal([int(np.ceil(n / factor)) for n in shape], dtype=np.float32)
     soft = _enlarge(small, shape)
-    mixed = np.float32(share / max(float(soft.std()), 1e-6)) * soft + np.float32(1 - share) * white
-    return np.float32(sd / max(float(mixed.std()), 1e-6)) * mixed
+    soft *= np.float32(share / max(float(soft.std()), 1e-6))
+    white *= np.float32(1 - share)
+    soft += white
+    soft *= np.float32(sd / max(float(soft.std()), 1e-6))
+    return soft
 
 
 def streaks(shape: tuple[int, ...], rng: Rng) -> np.ndarray:

@@ -6,6 +6,7 @@ the run was interrupted. Geometry and targets are the core's (crop centre, heatm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,29 +70,32 @@ class Transform:
         ].numpy()
         if fill is not None:
             half_voxel = torch.from_numpy(1.0 / (size[::-1] - 1)).float()
-            out[(place.abs() > 1.0 + half_voxel).any(-1).numpy()] = fill
-        picked = []
-        for label in labels:
-            source = torch.from_numpy(label.astype(np.float32))[None, None]
-            near = F.grid_sample(source, place[None], mode="nearest", padding_mode="zeros", align_corners=True)
-            picked.append(near[0, 0].numpy().astype(label.dtype))
-        return out, picked
+            far = [place[..., n].abs() > 1.0 + half_voxel[n] for n in range(3)]
+            out[(far[0] | far[1] | far[2]).numpy()] = fill
+        return out, _nearest(labels, place)
 
     def _places(self, size: np.ndarray) -> torch.Tensor:
-        """(*shape, 3) source places for grid_sample: x is the last axis, -1 and 1 are the outer voxels' centres."""
+        """(*shape, 3) source places for grid_sample: x is the last axis, -1 and 1 are the outer voxels' centres.
+
+        Each of the three lies in one piece.
+        """
         axes = [torch.arange(n, dtype=torch.float32) - float(m) for n, m in zip(self.shape, self.middle, strict=True)]
-        place = torch.empty((*self.shape, 3))
+        places = torch.empty((3, *self.shape))
         bend = None
         if self.knots is not None:
             knots = torch.from_numpy(self.knots.astype(np.float32))[None]
             bend = F.interpolate(knots, size=self.shape, mode="trilinear", align_corners=True)[0]
         for row in range(3):
             a, b, c = (float(v) for v in self.matrix[row])
-            value = (a * axes[0])[:, None, None] + (b * axes[1])[None, :, None] + (c * axes[2])[None, None, :]
+            value = places[2 - row]
+            flat = (a * axes[0])[:, None, None] + (b * axes[1])[None, :, None]
+            torch.add(flat, (c * axes[2])[None, None, :], out=value)
             if bend is not None:
-                value = value + bend[row]
-            place[..., 2 - row] = (value + float(self.centre[row])) * (2.0 / float(size[row] - 1)) - 1.0
-        return place
+                value += bend[row]
+            value += float(self.centre[row])
+            value *= 2.0 / float(size[row] - 1)
+            value -= 1.0
+        return places.permute(1, 2, 3, 0)
 
     def inverse(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) source voxels -> (N, 3) crop voxels; NaN stays NaN. Fixed-point iteration for the displacement."""
@@ -108,6 +112,27 @@ class Transform:
             shift = np.stack([map_coordinates(k, at, order=1, mode="nearest") for k in self.knots], 1)
             q = (target - shift) @ back.T + self.middle
         return q
+
+
+def _nearest(labels: list[np.ndarray], place: torch.Tensor) -> list[np.ndarray]:
+    """Each label map at its voxels nearest to ``place``, 0 outside: as grid_sample rounds, once for all of them."""
+    full = [label for label in labels if label.any()]
+    if not full:
+        return [np.zeros(place.shape[:3], label.dtype) for label in labels]
+    size = full[0].shape
+    flat = np.zeros(place.shape[:3], np.int32)
+    inside = np.ones(place.shape[:3], bool)
+    for axis, n in enumerate(size):
+        index = place[..., 2 - axis].numpy() + np.float32(1)
+        index /= np.float32(2)
+        index *= np.float32(n - 1)
+        np.rint(index, out=index)
+        inside &= index >= 0
+        inside &= index < n
+        flat *= np.int32(n)
+        flat += index.astype(np.int32)
+    flat[~inside] = 0
+    return [label.reshape(-1)[flat] * inside.astype(label.dtype) for label in labels]
 
 
 def draw_transform(
@@ -165,7 +190,8 @@ class CropDataset(Dataset):
     ``image`` (1, S, S, S), ``target`` (7, S/2, S/2, S/2) Gaussians, ``points`` (7, 3) in half-resolution voxels,
     ``mask`` (7,) weights, ``calc`` (1, S, S, S), ``calc_mask`` () weight. For a network that sees the heart's classes
     ``image`` has them as second channel. With a ``heart`` head also ``heart`` (S, S, S) int64 and ``heart_mask`` (),
-    with a ``coronary`` head ``coronary`` (1, S, S, S) and ``coronary_mask`` ().
+    with a ``coronary`` head ``coronary`` (1, S, S, S) and ``coronary_mask`` (). For a network that looks twice also
+    ``voxel_mm`` (), of the look that was drawn.
     """
 
     def __init__(self, paths: list[Path], config: TrainConfig) -> None:
@@ -175,13 +201,22 @@ class CropDataset(Dataset):
         return self.config.steps * self.config.batch
 
     def __getitem__(self, n: int) -> dict[str, np.ndarray]:
-        case = cache.load(self.paths[shuffled(self.config.seed, n, len(self.paths))])
-        return self.sample(n, case, Labels.of(case))
+        return self.of(n, self.paths[shuffled(self.config.seed, n, len(self.paths))], Labels.of)
+
+    def of(self, n: int, path: Path, labels: Callable[[cache.Case], Labels]) -> dict[str, np.ndarray]:
+        """Sample n of the run, made of the case in ``path``; only what the network has to do with is unpacked."""
+        network = self.config.network
+        case = cache.load(path, heart=networks.sees_heart(network) or "heart" in networks.extras(network))
+        return self.sample(n, case, labels(case))
+
+    def _look(self, case: cache.Case, rng: np.random.Generator) -> float:
+        looks = self.config.looks_at(case.spacing, min(case.hu.shape))
+        return looks[int(rng.integers(len(looks)))] if len(looks) > 1 else looks[0]
 
     def sample(self, n: int, case: cache.Case, labels: Labels) -> dict[str, np.ndarray]:
         """Sample n of the run, made of ``case`` with ``labels``."""
         rng = np.random.default_rng([self.config.seed, 1, n])
-        size, spacing = self.config.crop, self.config.looks_at(case.spacing)
+        size, spacing = self.config.crop, self._look(case, rng)
         nearer = spacing / self.config.loss.spacing_mm  # a closer look sees less, and is aimed better
         middle = root_centre(labels.points, case.spacing)
         if middle is None:
@@ -194,7 +229,7 @@ class CropDataset(Dataset):
             shift = rng.normal(0, nearer * options.jitter_near_mm, 3)
         transform = draw_transform(rng, self.config, middle + shift / case.spacing, case.spacing, spacing, (size,) * 3)
         fill = -1024.0 if rng.random() < 0.15 else None
-        coronary = np.zeros_like(case.heart) if case.coronary is None else case.coronary
+        coronary = np.zeros(case.hu.shape, np.uint8) if case.coronary is None else case.coronary
         network = self.config.network
         extra = networks.extras(network)
         heart_needed = networks.sees_heart(network) or "heart" in extra
@@ -203,6 +238,8 @@ class CropDataset(Dataset):
         points = transform.inverse(labels.points)
         hu = augment.apply(hu, points, spacing, options, rng)
         sample = crop_sample(hu, points, calc, self.config, calc_labelled=labels.calc_weight > 0)
+        if self.config.closer_look_mm is not None:
+            sample["voxel_mm"] = np.float32(spacing)
         if labels.covariance is not None:
             _soften(sample, labels, transform, self.config)
         if networks.sees_heart(network):

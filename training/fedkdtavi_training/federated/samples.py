@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from torch.utils.data import Dataset
 
-from .. import cache
 from ..config import TrainConfig
 from ..data import CropDataset, shuffled
 from .config import Pseudo
@@ -32,9 +31,8 @@ class SiteSamples(Dataset):
 
     def __getitem__(self, n: int) -> dict[str, np.ndarray]:
         key = self.key(n)
-        case = cache.load(self.cases.paths[key])
         guess = None if self.cases.store is None else self.cases.store.load(key)
-        return self.crops.sample(n, case, merge(case, guess, self.pseudo).labels)
+        return self.crops.of(n, self.cases.paths[key], lambda case: merge(case, guess, self.pseudo).labels)
 
     def key(self, n: int) -> str:
         """Which case sample ``n`` shows."""

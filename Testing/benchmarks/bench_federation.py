@@ -4,7 +4,8 @@
 
 A teacher of 59.4 MB; the sites train nothing and hand the weights back, so that what is measured is the way there, the
 average, the checkpoint and the way back. Every site is a process of its own over mutual TLS on this machine, so the
-wire is fast and the processors are shared by all. The first round, in which all start, is not counted.
+wire is fast and the processors are shared by all. The first round, in which all start, is not counted in the means.
+Beside the means in federation_N.csv, federation_N_rounds.csv has every round: its seconds and the memory after it.
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ def plain(entries: dict[str, Any], data: dict[str, Path], out: Path) -> float:
     return (at[-1] - at[0]) / (len(at) - 1)
 
 
-def flare(entries: dict[str, Any], data: dict[str, Path], folder: Path) -> dict[str, float]:
-    """Seconds and MB a round over FLARE; the job's memory at the server after its second and its last round."""
+def flare(
+    entries: dict[str, Any], data: dict[str, Path], folder: Path
+) -> tuple[dict[str, float], list[dict[str, str]]]:
+    """Means of a round over FLARE (seconds, MB, memory of the job at the server), and a row for every round."""
     from fedkdtavi_training.federation import progress
     from fedkdtavi_training.federation.loopback import Loopback
 
@@ -74,7 +77,7 @@ def flare(entries: dict[str, Any], data: dict[str, Path], folder: Path) -> dict[
     counts.mkdir(parents=True)
     path = os.pathsep.join([str(IDLE), *sys.path[:4], *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {"PYTHONPATH": path, "FEDKDTAVI_IDLE": str(counts)}
-    memory: dict[int, tuple[float, float]] = {}
+    memory: dict[int, dict[str, float]] = {}
     ended = threading.Event()
     with Loopback(folder / "federation", data, entries, lambda text: None) as loop:
         loop.enrol()
@@ -99,18 +102,25 @@ def flare(entries: dict[str, Any], data: dict[str, Path], folder: Path) -> dict[
         for line in file.read_text(encoding="ascii").splitlines():
             at, size = line.split()
             sent += float(size) * (times[0] < float(at) <= times[-1])
-    numbers = sorted(memory)
+    numbers = sorted(number for number, found in memory.items() if "job_mb" in found)
+    rows = []
+    for number, entry in enumerate(stage["history"], 1):
+        seconds = "" if number == 1 else f"{times[number - 1] - times[number - 2]:.0f}"
+        found = {key: f"{value:.0f}" for key, value in memory.get(number, {}).items()}
+        columns = ("job_mb", "job_mb_at_most", "server_mb", "sites_mb_each")
+        rows.append({"round": str(number), "seconds": seconds, "averaged": str(len(entry["averaged"]))})
+        rows[-1] |= {column: found.get(column, "") for column in columns}
     return {
         "seconds": (times[-1] - times[0]) / rounds,
         "mb": sent / rounds / 1e6,
-        "early": memory[next(n for n in numbers if n >= 2)][0],
-        "late": memory[numbers[-1]][0],
-        "most": max(most for _, most in memory.values()),
-    }
+        "early": memory[next(n for n in numbers if n >= 2)]["job_mb"],
+        "late": memory[numbers[-1]]["job_mb"],
+        "most": max(memory[number]["job_mb_at_most"] for number in numbers),
+    }, rows
 
 
-def _watch(loop: Any, status: Path, memory: dict[int, tuple[float, float]], ended: threading.Event) -> None:
-    """Round -> resident memory of the server's process of the job, just after it."""
+def _watch(loop: Any, status: Path, memory: dict[int, dict[str, float]], ended: threading.Event) -> None:
+    """Round -> memory of the job's process at the server, of the server's other processes, of a site (in the mean)."""
     import idle
 
     from fedkdtavi_training.federation import progress
@@ -121,13 +131,18 @@ def _watch(loop: Any, status: Path, memory: dict[int, tuple[float, float]], ende
         number = max((len(stage["history"]) for stage in stages.values()), default=0)
         if number == 0 or number in memory:
             continue
-        for pid in family(loop._processes["server"].pid):
+        found = memory.setdefault(number, {"server_mb": 0.0})
+        processes = dict(loop._processes)
+        for pid in family(processes.pop("server").pid):
             try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if b"nvflare.private.fed.app.server.runner_process" in command:
-                    memory[number] = idle.memory_mb(pid)
+                if b"nvflare.private.fed.app.server.runner_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found["job_mb"], found["job_mb_at_most"] = idle.memory_mb(pid)
+                else:
+                    found["server_mb"] += idle.memory_mb(pid)[0]
             except (OSError, KeyError):
                 continue
+        sizes = [idle.share_mb(pid) for site in processes.values() for pid in family(site.pid)]
+        found["sites_mb_each"] = sum(sizes) / max(len(processes), 1)
 
 
 def main() -> None:
@@ -148,7 +163,7 @@ def main() -> None:
             entries = plan(names, options.rounds)
             alone = plain(plan(names, min(options.rounds, PLAIN_ROUNDS)), data, folder / "plain")
             print(f"{number} sites, plain loop: {alone:.2f} s a round", flush=True)
-            over = flare(entries, data, folder)
+            over, each = flare(entries, data, folder)
             print(f"{number} sites, FLARE: {over}", flush=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -159,6 +174,7 @@ def main() -> None:
             "server_mb_after_last_round": f"{over['late']:.0f}", "server_mb_at_most": f"{over['most']:.0f}",
         })  # fmt: skip
         common.write(f"federation_{number}.csv", rows[-1:], options.note)
+        common.write(f"federation_{number}_rounds.csv", each, options.note)
 
 
 if __name__ == "__main__":

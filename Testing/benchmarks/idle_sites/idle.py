@@ -58,6 +58,15 @@ def memory_mb(pid: int) -> tuple[float, float]:
     return found["VmRSS"], found["VmHWM"]
 
 
+def share_mb(pid: int) -> float:
+    """A process's share of the memory that it and others use (Linux); 0 when it has ended."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return sum(float(line.split()[1]) for line in file if line.startswith("Pss:")) * 1024 / MB
+    except OSError:
+        return 0.0
+
+
 def engine() -> bool:
     """Is this a process of the engine?"""
     return any(one.startswith("nvflare.private") for one in sys.orig_argv)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from fedkdtavi_core.volume import Grid
 
 from .canvas import Canvas
 from .heart import Heart
@@ -13,7 +16,11 @@ from .shapes import Ellipsoid, frame, spline
 from .tissue import Tissue
 
 DISCERNIBLE = 0.3
-"""Share of the lumen's contrast from which on a person sees an artery at all; a choice, made on pictures."""
+"""Share of the aorta's contrast from which on a person sees an artery at all; a choice, made on pictures."""
+STANDS_OUT = 0.15
+"""Share of the aorta's contrast by which an artery has to be brighter than what lies around it; likewise."""
+_MUSCLE_HU = 60.0
+_BEHIND_MM = (2.5, 9.0)  # part of an artery behind its ostium that has to stand out
 
 
 @dataclass
@@ -27,12 +34,49 @@ class Vessel:
     ostium: str | None = None  # landmark where it begins
 
 
-def hidden_ostia(vessels: list[Vessel]) -> set[str]:
-    """Ostia of arteries that cannot be seen: nobody can place them, so they are in no label and in no answer.
+def hidden_ostia(
+    vessels: list[Vessel], root: Root, hu: np.ndarray, grid: Grid, to_ras: Callable[[np.ndarray], np.ndarray]
+) -> set[str]:
+    """Ostia of arteries that cannot be seen in a CT: nobody can place them, so they are in no label and in no answer.
 
+    An artery is seen when behind its ostium it is brighter than what lies around it, by a share of the aorta's own
+    contrast with muscle; faint, moved, thin for the slices, or beside a chamber as bright, it is not.
     Training crops keep them: where nothing is seen, a network shall learn the place that is likely, and to be unsure.
+
+    Args:
+        vessels, root: of the patient.
+        hu, grid: the CT as the scanner made it.
+        to_ras: anatomical mm -> RAS mm.
     """
-    return {vessel.ostium for vessel in vessels if vessel.ostium is not None and vessel.opacity < DISCERNIBLE}
+    lumen = _values(hu, grid, to_ras(np.array([root.middle(h) for h in np.linspace(6, 18, 9)])))
+    needed = STANDS_OUT * max(float(np.median(lumen)) - _MUSCLE_HU, 60.0)  # without contrast, fat still shows it
+    ours = [vessel for vessel in vessels if vessel.ostium is not None]
+    faint = {vessel.ostium for vessel in ours if vessel.opacity < DISCERNIBLE}
+    return faint | {vessel.ostium for vessel in ours if _stands_out(vessel, hu, grid, to_ras) < needed}
+
+
+def _stands_out(vessel: Vessel, hu: np.ndarray, grid: Grid, to_ras: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Median over the beginning of an artery of HU in its middle less the median HU 2 mm outside it."""
+    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(vessel.path, axis=0), axis=1))])
+    inside = 1.5  # mm: the path begins in the lumen
+    at = np.linspace(inside + _BEHIND_MM[0], min(inside + _BEHIND_MM[1], along[-1]), 7)  # a left main may be shorter
+    middle = np.stack([np.interp(at, along, axis) for axis in vessel.path.T], axis=1)
+    towards = np.gradient(middle, axis=0)
+    contrast = []
+    for place, course, radius in zip(middle, towards, np.interp(at, along, vessel.radii), strict=True):
+        axes = frame(course)
+        turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+        ring = place + (radius + 2.0) * (np.cos(turn)[:, None] * axes[:, 0] + np.sin(turn)[:, None] * axes[:, 1])
+        values = _values(hu, grid, to_ras(np.concatenate([place[None], ring])))
+        contrast.append(float(values[0] - np.median(values[1:])))
+    return float(np.median(contrast))
+
+
+def _values(hu: np.ndarray, grid: Grid, ras: np.ndarray) -> np.ndarray:
+    """HU at (N, 3) RAS mm, read linearly; the edge's outside."""
+    from scipy.ndimage import map_coordinates
+
+    return map_coordinates(hu, grid.to_ijk(ras).T, order=1, mode="nearest", output=np.float32)
 
 
 def sample_coronaries(rng: np.random.Generator, root: Root, heart: Heart) -> list[Vessel]:

@@ -209,7 +209,7 @@ def render_chest(
         )
         hu, calc, heart = scan.hu, scan.fraction(calc), scan.nearest(heart)
         grid = Grid(tuple(hu.shape), scan.affine(affine))
-    hidden = hidden_ostia(anatomy.vessels)
+    hidden = hidden_ostia(anatomy.vessels, anatomy.root, hu, grid, anatomy.pose.to_ras)
     seen = {n: p if p is not None and n not in hidden and grid.contains(p) else None for n, p in points.items()}
     hu = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
     return Chest(hu, grid.affine, seen, (calc > 0.5).astype(np.uint8), heart, info)

@@ -102,6 +102,10 @@ def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights
     export.assemble(tmp_path / "b", coarse, student, name="x", version="1")
     found = verify(tmp_path / "b")
     assert metadata.readouts(found.metadata) == {"hps": "centroid", "ms": "centroid"}
+    assert (
+        "looks twice: at a crop of 80 mm at 1.25 mm, then at one of 51 mm at 0.8 mm"
+        in found.read("docs/README.md").decode()
+    )
     assert "centroids of the largest component" in found.read("docs/README.md").decode()
     assert networks.load(tmp_path / "b/models/student.safetensors")[2] == told
     assert found.metadata["preprocessing"]["closer_look_mm"] == 0.8 and found.metadata["bundle_version"] == 3

@@ -45,6 +45,10 @@ def text(
     lines = [_HEAD.format(**told, whose=whose)]
     if any(how == readout.CENTROID for how in metadata_of.readouts(metadata).values()):
         lines.append("Landmarks are segmented as spheres and read as centroids of the largest component.\n")
+    fed = metadata["preprocessing"]
+    if near := fed.get("closer_look_mm"):
+        sides = [f"{fed['crop_size'] * mm:.0f} mm at {mm:g} mm" for mm in (fed["crop_spacing_mm"], near)]
+        lines.append(f"The student looks twice: at a crop of {sides[0]}, then at one of {sides[1]} around the root.\n")
     lines.append("| network | steps | phantoms | weights' digest | ONNX bytes | largest difference to torch |")
     lines.append("|---|---|---|---|---|---|")
     for role, run in runs.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -106,6 +107,24 @@ def test_a_checkpoint_of_another_configuration_is_refused(crops, tmp_path):
     with pytest.raises(UsageError, match="another configuration"):
         train.Run(settings.model_copy(update={"lr": 0.5})).resume(tmp_path / train.CHECKPOINT)
     train.Run(settings.model_copy(update={"log_every": 1})).resume(tmp_path / train.CHECKPOINT)
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(crops, tmp_path):
+    run = train.Run(tiny(tmp_path, crops, task="teacher", network={"channels": [4, 8]}))
+    path = tmp_path / train.CHECKPOINT
+    run.save(path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    run.step = 3
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(train.TrainingError, match=r"checkpoint\.safetensors cannot be written .* older one stays"):
+            run.save(path)
+        with pytest.raises(OSError, match="too large"):
+            networks.save(run.network, "teacher", path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_an_unknown_key_is_refused_by_name(tmp_path):

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from fedkdtavi_core import schema
+from fedkdtavi_core.atomic import replace_file
 
 from .config import EXTRA_HEADS
 
@@ -250,11 +251,14 @@ def build(task: str, arguments: dict[str, Any] | None = None, *, seed: int = 0) 
 
 
 def save(network: nn.Module, task: str, path: Path, metadata: dict[str, Any] | None = None) -> None:
-    """Write weights as safetensors; task, network arguments and ``metadata`` go into the header as JSON."""
+    """Write weights as safetensors, whole or not at all; task, arguments and ``metadata`` go into the header as JSON.
+
+    Raises OSError.
+    """
     from .tensor_file import to_bytes
 
     header = {"task": task, "arguments": json.dumps(network.arguments), "metadata": json.dumps(metadata or {})}
-    path.write_bytes(to_bytes(network.state_dict(), header))
+    replace_file(path, to_bytes(network.state_dict(), header))
 
 
 def load(path: Path) -> tuple[nn.Module, str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from . import cache, data, losses, networks
@@ -153,17 +154,21 @@ class Run:
         return {"loss": float(loss.detach()), "grad": float(norm), **parts}
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint atomically."""
-        from safetensors.torch import save_file
+        """Write the checkpoint. Raises TrainingError when the disk is full; the older one stays."""
+        from safetensors.torch import save
 
         tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         tensors |= self.moments()
         state = {"step": self.step, "bad": self.bad, "skipped": self.skipped, "config": self.config.digest()}
         state |= {"scaler": self.scaler.state_dict()} if self.on_gpu else {}
-        part = path.with_suffix(".part")
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(part), {"state": json.dumps(state)})
-        part.replace(path)
+        content = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"state": json.dumps(state)})
+        try:
+            replace_file(path, content)
+        except OSError as error:
+            raise TrainingError(
+                f"{path} cannot be written ({error.strerror}); the older one stays: make room and start again."
+            ) from error
 
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint. Raises UsageError when it belongs to another configuration."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from ..atomic import part_of, replace_file
 from ..errors import BundleError, UsageError
 from . import layout
 from . import source as sources
@@ -23,15 +24,13 @@ def seal(folder: str | Path) -> Bundle:
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder; give the folder of a bundle.")
-    sums, temporary = folder / layout.SUMS, folder / f".{layout.SUMS}.part"
-    temporary.unlink(missing_ok=True)
+    part_of(folder / layout.SUMS).unlink(missing_ok=True)  # of a run that was killed: it would be sealed in
     try:
         source = sources.open_source(folder, sealed=False)
         content = layout.format_sums(
             {name: sources.sha256(source, name) for name in source.sizes if name != layout.SUMS}
         )
-        temporary.write_bytes(content)
-        temporary.replace(sums)
+        replace_file(folder / layout.SUMS, content)
     except OSError as error:
         raise UsageError(f"{folder}: the checksums cannot be written ({error}).") from error
     return verify(folder)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..atomic import replace_file
 from ..errors import BundleError, UsageError
 from . import layout
 from .verify import Bundle, verify
@@ -96,9 +97,7 @@ def activate(digest: str) -> None:
     home = user_folder()
     if not (home / digest / layout.SUMS).is_file():
         raise UsageError(f"No bundle {digest[:12]} has been imported into {home}; import it first.")
-    temporary = home / f".{_ACTIVE}.part"
-    temporary.write_text(digest + "\n", encoding="ascii")
-    temporary.replace(home / _ACTIVE)
+    replace_file(home / _ACTIVE, f"{digest}\n".encode())
 
 
 def deactivate() -> None:

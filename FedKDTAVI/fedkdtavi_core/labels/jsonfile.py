@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..atomic import replace_file
 from ..errors import InputError
 
 # A label file has a few kilobytes; anything of this size is something else.
@@ -33,8 +34,12 @@ def plain(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path``, indented, keys in the given order."""
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8", newline="\n")
+    Path(path).write_bytes(_text(value))
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """As :func:`write_json`; the file that is there is replaced whole, or stays. Raises OSError."""
+    replace_file(path, _text(value))
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
@@ -61,6 +66,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: is not {what}, it holds no JSON object; write it again.")
     return value
+
+
+def _text(value: Any) -> bytes:
+    return (json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _short(error: Exception) -> str:

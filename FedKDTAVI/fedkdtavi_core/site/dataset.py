@@ -13,7 +13,7 @@ from .. import schema
 from ..annotation import Landmark, Status
 from ..errors import InputError, UsageError
 from ..labels.annotated import CALCIFICATION, CONTOUR, LANDMARKS, PROVENANCE
-from ..labels.jsonfile import read_json, write_json
+from ..labels.jsonfile import read_json, replace_json
 from ..labels.markups import read_contour, read_landmarks
 from ..labels.record import CaseRecord, read_record
 from ..volume import Grid
@@ -49,9 +49,7 @@ def write_site(folder: Path, info: SiteInfo) -> None:
     """Write ``site.json`` and make ``cases/``; what is there of both is kept or replaced whole."""
     (folder / CASES).mkdir(parents=True, exist_ok=True)
     content = {"schema_version": schema.SCHEMA_VERSION, "id": info.id, "synthetic": info.synthetic, "note": info.note}
-    partial = folder / f".{SITE}"
-    write_json(partial, content)
-    partial.replace(folder / SITE)
+    replace_json(folder / SITE, content)
 
 
 def read_site(folder: Path) -> SiteInfo:

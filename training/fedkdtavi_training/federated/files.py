@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import InputError
 
 from ..train import TrainingError
@@ -22,16 +22,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         TrainingError: it cannot be written; the older file is untouched.
     """
-    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TrainingError(
             f"{path} cannot be written ({error.strerror}); the older one stays: make room and start again."
         ) from error

@@ -14,6 +14,7 @@ from typing import Any
 
 import fedkdtavi_core
 from fedkdtavi_core import schema
+from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import InputError, UsageError
 
 STATUS, DOOR = "status.json", "door.json"
@@ -22,11 +23,9 @@ REFUSALS_KEPT = 100
 
 def replace(path: Path, text: str) -> None:
     """Replace a file atomically. Raises UsageError when it cannot be written; the older one stays."""
-    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); make room, or give another folder.") from error
 

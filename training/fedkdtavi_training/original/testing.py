@@ -7,6 +7,7 @@ distance to what the hospital's own observer has set, so it holds that observer'
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fedkdtavi_core import schema
+from fedkdtavi_core.atomic import replace_file
 
 from .. import cache, networks
 from ..federated.config import Stage
@@ -44,12 +46,11 @@ class CaseLog:
         names = tuple(str(part) for part in key)
         self._tests[names] = [dict(zip(KEY, names, strict=True)) | row for row in rows]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f".{self.path.name}.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row for rows in self._tests.values() for row in rows)
-        part.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for rows in self._tests.values() for row in rows)
+        replace_file(self.path, text.getvalue().encode())
 
     def tests(self) -> dict[tuple[str, ...], list[Row]]:
         """Arm, stage, round, update, site -> rows."""

@@ -17,7 +17,7 @@ from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Landmark, Status
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_core.labels.case import output_folder
-from fedkdtavi_core.labels.jsonfile import read_json, write_json
+from fedkdtavi_core.labels.jsonfile import read_json, replace_json
 from fedkdtavi_core.labels.markups import write_landmarks
 from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, volume_digest, write_record
 from fedkdtavi_core.labels.segmentation import write_segment
@@ -78,7 +78,7 @@ def prepare(out: Path, sites: list[SitePlan], settings: dict[str, Any], spacing_
     elif out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and holds no virtual hospitals; choose another --out.")
     made_by.parent.mkdir(parents=True, exist_ok=True)
-    _replace_json(made_by, settings)
+    replace_json(made_by, settings)
     jobs = []
     for site in sites:
         write_site(out / site.site, SiteInfo(site.site, synthetic=True, note=NOTE))
@@ -177,10 +177,4 @@ def _write_key(
     partial = mask.with_name(f".{mask.name}")
     write_nifti(partial, chest.calc.astype(np.uint8), affine)
     partial.replace(mask)
-    _replace_json(job.key, content)
-
-
-def _replace_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}")
-    write_json(partial, content)
-    partial.replace(path)
+    replace_json(job.key, content)

@@ -76,7 +76,13 @@ def test_an_update_that_holds_anything_else_is_refused(update, change):
         wire.update_from_wire(json.dumps(json.loads(header) | change), arrays)
 
 
-@pytest.mark.parametrize("array", [np.array(["name"]), np.array([1]), np.array([{}], object), [1.0], None])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(["name"]), np.array([1]), np.array([{}], object), [1.0], None,
+        np.ones(2, ">f4"), np.ones(2, np.longdouble), np.ones(2, np.complex64),
+    ],
+)  # fmt: skip
 def test_arrays_that_are_no_weights_are_refused(update, array):
     header, arrays = wire.update_to_wire(update)
     with pytest.raises(wire.WireError):
@@ -87,6 +93,15 @@ def test_a_number_that_is_not_finite_is_kept_for_the_judge_of_updates(update):
     header, arrays = wire.update_to_wire(update)
     changed = json.dumps(json.loads(header) | {"head_weights": {"hps": float("inf")}})
     assert np.isnan(wire.update_from_wire(changed, arrays).head_weights["hps"])
+
+
+def test_weights_that_cannot_be_written_to_come_as_a_copy(update):
+    header, arrays = wire.update_to_wire(update)
+    arrays = {name: np.asfortranarray(value)[::-1] for name, value in arrays.items()}
+    for value in arrays.values():
+        value.flags.writeable = False
+    back = wire.update_from_wire(header, arrays).weights["heads.hps.weight"]
+    assert back.is_contiguous() and torch.equal(back.add_(0), update.weights["heads.hps.weight"].flip(0))
 
 
 @pytest.mark.parametrize("key", ["version", "schema"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import resource
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -153,6 +155,30 @@ def test_a_metric_takes_no_place_of_ours(tmp_path):
     result = workflow.run(stage(1), Sites({"a": 0.1}, disturb), START, tmp_path)
     (row,) = result.history
     assert (row["round"], row["outcome"], row["weight_hps"]) == (1, "averaged", 1.0) and row["change"] > 0
+
+
+def test_of_sites_that_answer_at_once_one_is_judged_at_a_time(tmp_path, monkeypatch):
+    at_once, most = set(), []
+    together, written = threading.Barrier(3), files.write_tensors
+
+    class AtOnce(Sites):
+        def send(self, site: str, task: Task) -> Update:
+            together.wait(10)
+            return super().send(site, task)
+
+    def slowly(path, *content):
+        if path.parent.name.startswith("round-"):
+            at_once.add(path)
+            most.append(len(at_once))
+            time.sleep(0.02)
+        written(path, *content)
+        at_once.discard(path)
+
+    monkeypatch.setattr(files, "write_tensors", slowly)
+    driver = AtOnce({"a": 0.1, "b": 0.2, "c": 0.3})
+    driver.parallel = 3
+    workflow.run(stage(2), driver, START, tmp_path)
+    assert most == [1] * 6
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path):

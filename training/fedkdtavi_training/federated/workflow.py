@@ -8,6 +8,7 @@ weights.
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .asking import every_site
 from .checkpoint import Checkpoint
 from .config import Stage
 from .heads import floating
-from .messages import Driver, SiteFailedError, Task, Weights
+from .messages import Driver, SiteFailedError, Task, Update, Weights
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -118,9 +119,10 @@ def _collect(
 ) -> tuple[list[Spilt], list[dict[str, Any]]]:
     """The sound updates in the order of the sites, and a row for every site."""
     base = train.digest(task.weights)
+    judging = threading.Lock()
 
     def ask(site: str) -> tuple[Spilt | None, dict[str, Any]]:
-        return _already(site, task, base, folder) or _ask(driver, site, task, base, folder)
+        return _already(site, task, base, folder) or _ask(driver, site, task, base, folder, judging)
 
     answers = every_site(driver, ask)
     for _, row in answers:
@@ -132,12 +134,21 @@ def _collect(
     return [spilt for spilt, _ in answers if spilt is not None], [row for _, row in answers]
 
 
-def _ask(driver: Driver, site: str, task: Task, base: str, folder: Path) -> tuple[Spilt | None, dict[str, Any]]:
+def _ask(
+    driver: Driver, site: str, task: Task, base: str, folder: Path, judging: threading.Lock
+) -> tuple[Spilt | None, dict[str, Any]]:
     row: dict[str, Any] = {"round": task.round_number + 1, "site": site, "outcome": "failed", "reason": ""}
     try:
         update = driver.send(site, task)
     except SiteFailedError as error:
         return None, row | {"reason": error.reason}
+    with judging:  # which takes copies of a whole update: one at a time, however many sites answer at once
+        return _judge(update, site, task, base, folder, row)
+
+
+def _judge(
+    update: Update, site: str, task: Task, base: str, folder: Path, row: dict[str, Any]
+) -> tuple[Spilt | None, dict[str, Any]]:
     if update.site != site:
         return None, row | {"outcome": "refused", "reason": f"it says it is {update.site}"}
     if not update.head_weights and not update.weights:

@@ -30,6 +30,7 @@ Arrays = dict[str, np.ndarray]
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,40}")  # no case id, file name or sentence fits in
 _WEIGHT = re.compile(r"[A-Za-z0-9_.]{1,200}")
+_FLOATS = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64))  # what torch can take, in this order
 _KINDS = ("count", "label", "train")
 
 
@@ -178,9 +179,10 @@ def _numbers(entries: Any) -> dict[str, float]:
 
 
 def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> Weights:
-    """The arrays whose names begin so, as tensors of their own."""
+    """The arrays whose names begin so, as tensors; these may share their memory."""
     found = {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
     for name, value in found.items():
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not _WEIGHT.fullmatch(name):
+        if not isinstance(value, np.ndarray) or value.dtype not in _FLOATS or not _WEIGHT.fullmatch(name):
             raise WireError("A message holds an array that is no weight.")
-    return {name: torch.from_numpy(np.array(value)) for name, value in found.items()}
+    # Copied only where it must be: a server has the answers of many sites at once.
+    return {name: torch.from_numpy(np.require(value, requirements=("C", "W"))) for name, value in found.items()}

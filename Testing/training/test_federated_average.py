@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 
 import hospitals
 import pytest
@@ -69,6 +70,23 @@ def test_robust_rules_ignore_one_wild_site():
     five = [torch.tensor([v]) for v in (-1e6, 1.0, 2.0, 6.0, 1e6)]
     assert trimmed_mean.combine(five, [1] * 5, 0.2).tolist() == [3]
     assert trimmed_mean.combine(values[:2], [1, 1], 0.2).tolist() == [1.5, 3]
+
+
+def test_a_mean_over_many_sites_holds_one_of_them(tmp_path, monkeypatch):
+    read, made, most = files.read_tensor, [], []
+
+    def counted(path, name):
+        tensor = read(path, name)
+        made.append(weakref.ref(tensor))
+        most.append(sum(one() is not None for one in made))
+        return tensor
+
+    paths = [tmp_path / f"{n}.safetensors" for n in range(6)]
+    for n, path in enumerate(paths):
+        files.write_tensors(path, {"w": torch.full((3,), float(n))}, {})
+    monkeypatch.setattr(files, "read_tensor", counted)
+    assert aggregate.weighted_mean(aggregate.OnDisk(paths, "w"), [1.0] * 6).tolist() == [2.5] * 3
+    assert len(most) >= 6 and max(most) <= 2
 
 
 @pytest.mark.parametrize(("rule", "value"), [("fedavg", 4.0), ("median", 2.0), ("trimmed_mean", 2.0)])

@@ -30,6 +30,19 @@ class Spilt:
     head_weights: dict[str, float]
 
 
+class OnDisk(Sequence[torch.Tensor]):
+    """The tensor ``name`` of many sites, each read when it is asked for: a sum over 500 sites holds one of them."""
+
+    def __init__(self, paths: Sequence[Path], name: str) -> None:
+        self.paths, self.name = paths, name
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return files.read_tensor(self.paths[number], self.name)
+
+
 def aggregate(stage: Stage, current: Weights, updates: Sequence[Spilt]) -> tuple[Weights, dict[str, str]]:
     """New weights of the whole network, tensor by tensor in the order of ``updates``.
 
@@ -52,7 +65,7 @@ def aggregate(stage: Stage, current: Weights, updates: Sequence[Spilt]) -> tuple
         if not found or part_of(name) in frozen or not value.is_floating_point():
             averaged[name] = value
             continue
-        tensors = [files.read_tensor(one.path, name) for one, _ in found]
+        tensors = OnDisk([one.path for one, _ in found], name)
         averaged[name] = rule(tensors, [weight for _, weight in found]).to(value.dtype)
     return averaged, frozen
 

@@ -18,7 +18,7 @@ import torch
 
 from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_training import commands, networks, train
-from fedkdtavi_training.federated import config, experiment, files
+from fedkdtavi_training.federated import config, experiment, files, workflow
 from fedkdtavi_training.federated.messages import Task, Update
 from fedkdtavi_training.federated.plain import PlainDriver
 
@@ -189,6 +189,57 @@ def test_finetuning_moves_the_heads_alone(chain, folders, tmp_path):
     assert moved == {"hps"}
     with pytest.raises(UsageError, match="needs `init`"):
         experiment.run(hospitals.experiment(folders, tmp_path / "x"), finetune=True, say=quiet)
+
+
+class Interrupting(PlainDriver):
+    """Is cut off where ``stage`` begins its second round."""
+
+    stage = ""
+
+    def send(self, site, task):
+        if (task.stage.name, task.round_number) == (self.stage, 1):
+            raise KeyboardInterrupt
+        return super().send(site, task)
+
+
+def test_a_student_that_goes_on_has_its_moments_still(folders, tmp_path, monkeypatch):
+    """Pseudo-labels are asked for again when a run goes on: that must not forget what learns from them."""
+    two = {name: folders[name] for name in ("a", "b")}
+    twice = {"pseudo": {"min_certainty": 0.0, "min_plausibility": 0.0, "sets": 2}}
+    whole = experiment.run(hospitals.experiment(two, tmp_path / "whole", **twice), say=quiet)["federated"]
+    cut = hospitals.experiment(two, tmp_path / "cut", **twice)
+    for stage in ("student-1", "student-2"):
+        monkeypatch.setattr(Interrupting, "stage", stage)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(cut, say=quiet, driver=Interrupting)
+    assert experiment.run(cut, say=quiet)["federated"]["chain"] == whole["chain"]
+    kept = tmp_path / "cut" / "federated" / "sites" / "a" / "state"
+    assert [path.name for path in kept.iterdir()] == ["student-2"]
+
+
+def test_pseudo_labels_of_another_view_are_made_anew(folders, tmp_path, monkeypatch):
+    """The first run is cut off before its student begins, the second has a student that sees more: one out folder."""
+    two = {name: folders[name] for name in ("a", "b")}
+    monkeypatch.setattr(workflow, "run", _but_the_student(workflow.run))
+    wider = hospitals.training(loss={"spacing_mm": 2.0})
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(hospitals.experiment(two, tmp_path / "one"), say=quiet)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(hospitals.experiment(two, tmp_path / "one", student=wider), say=quiet)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(hospitals.experiment(two, tmp_path / "fresh", student=wider), say=quiet)
+    store = "federated/sites/b/pseudo-1"
+    for path in sorted((tmp_path / "fresh" / store).iterdir()):
+        assert path.read_bytes() == (tmp_path / "one" / store / path.name).read_bytes()
+
+
+def _but_the_student(run):
+    def stopped(stage, *given, **options):
+        if stage.name == "student":
+            raise KeyboardInterrupt
+        return run(stage, *given, **options)
+
+    return stopped
 
 
 def test_a_transformer_is_distilled_like_any_other(folders, tmp_path):

@@ -93,17 +93,27 @@ def test_what_is_stored_comes_back(case, tmp_path):
     store.save("00-x", made)
     back = store.load("00-x")
     assert back.digest == made.digest
-    assert store.made_of("00-x") == (made.teachers, made.case_digest)
+    assert store.holds("00-x", made.teachers, made.case_digest)
+    assert not store.holds("00-x", {"hps": "other"}, made.case_digest)
+    assert not store.holds("00-x", made.teachers, "changed")
+    store.save("00-x", made, (64, 1.25))
+    assert store.holds("00-x", made.teachers, made.case_digest, (64, 1.25))
+    assert not store.holds("00-x", made.teachers, made.case_digest, (96, 1.25))
     assert guess(case, calc_certainty=0.8).digest != made.digest
     with pytest.raises(UsageError, match="make the pseudo-labels first"):
         store.load("00-y")
-    (tmp_path / "p" / "00-z.npz").write_bytes(b"nothing")
-    assert store.made_of("00-z") is None
+    whole = (tmp_path / "p" / "00-x.npz").read_bytes()
+    for broken in (b"", b"nothing", whole[: len(whole) // 2]):
+        (tmp_path / "p" / "00-z.npz").write_bytes(broken)
+        assert not store.holds("00-z", made.teachers, made.case_digest)
 
 
-def test_an_unreadable_case_is_skipped_and_counted(tmp_path):
+@pytest.mark.parametrize("kept", [0, 7, 0.5, 0.999])
+def test_an_unreadable_case_is_skipped_and_counted(tmp_path, kept):
     folders = hospitals.write(tmp_path)
-    (folders["a"] / "case_000000.npz").write_bytes(b"cut off")
+    broken = folders["a"] / "case_000000.npz"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: kept if kept in (0, 7) else int(kept * len(whole))])
     site = Site("a", (folders["a"],), tmp_path / "work")
     assert list(gather(site, hospitals.stage()).paths) == ["00-case_000001"]
     update = SiteWorker(site).work(Task("count", hospitals.stage()))

@@ -175,6 +175,9 @@ def test_the_arteries_teach_a_new_last_layer_and_nothing_else(tmp_path):
     start = networks.build("teacher", training["network"], seed=0).state_dict()
     moved = {name for name in after.keys() - before.keys() if not torch.equal(after[name], start[name])}
     assert moved == {"heads.coronary.weight", "heads.coronary.bias"}
+    pooled = hospitals.experiment(folders, tmp_path / "pooled", student=training, init=first, arms=["pooled"])
+    link = federated.run(pooled, finetune=True, say=lambda s: None)["pooled"]["student"]
+    assert link["sites"]["pooled"]["head_weights"] == {"coronary": 2.0}
     with pytest.raises(UsageError, match="no site has labels for coronary"):
         only = {"b": folders["b"]}
         federated.run(hospitals.experiment(only, tmp_path / "none", student=training, init=first), finetune=True)

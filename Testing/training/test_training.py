@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedkdtavi_core.errors import UsageError
+from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_training import config, networks, train
 
 pytestmark = pytest.mark.torch
@@ -125,6 +125,30 @@ def test_a_full_disk_keeps_the_older_checkpoint(crops, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_is_no_checkpoint_is_named(crops, tmp_path):
+    settings = tiny(tmp_path, crops, task="teacher", network={"channels": [4, 8]})
+    path = tmp_path / train.CHECKPOINT
+    torch.save({"step": 1}, path)
+    with pytest.raises(InputError, match="is no checkpoint of a training"):
+        train.Run(settings).resume(path)
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", path)
+    with pytest.raises(InputError, match="is no checkpoint of a training"):
+        train.Run(settings).resume(path)
+    torch.save({"step": 1}, tmp_path / "first.pt")
+    for init, words in ((tmp_path / "first.pt", "not a safetensors file"), (tmp_path / "none", "No such file")):
+        with pytest.raises(UsageError, match=words):
+            train.Run(settings.model_copy(update={"init": init}))
+
+
+def test_a_run_that_is_refused_leaves_the_configuration_of_the_one_that_lies_there(crops, tmp_path):
+    settings = tiny(tmp_path, crops, task="teacher", network={"channels": [4, 8]})
+    train.Run(settings).save(tmp_path / train.CHECKPOINT)
+    (tmp_path / "config.json").write_text(settings.model_dump_json())
+    with pytest.raises(UsageError, match="another configuration"):
+        train.train(settings.model_copy(update={"lr": 0.5}), echo=False)
+    assert config.read(tmp_path / "config.json") == settings
 
 
 def test_an_unknown_key_is_refused_by_name(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import numpy as np
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import InputError, UsageError
 
+# What NumPy raises at an .npz that is cut off, empty, damaged, or none.
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 CROP_KINDS = {"heart": 0.80, "bicuspid": 0.06, "low_ostia": 0.07, "prosthesis": 0.04, "noncontrast": 0.03}
 CROP_SPACING_MM = 1.25
 CHEST_KINDS = {"heart": 0.66, "noheart": 0.1, "truncated": 0.12, "prosthesis": 0.04, "noncontrast": 0.08}
@@ -97,7 +100,7 @@ def load(path: Path, *, heart: bool = True) -> Case:
                 json.loads(str(data["info"])),
                 _unpack(data["coronary"], hu.shape) if "coronary" in data else None,
             )
-    except (OSError, ValueError, KeyError, zlib.error) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} is not a cached phantom ({error}); delete it and write the cache again.") from error
 
 

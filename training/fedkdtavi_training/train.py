@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fedkdtavi_core.atomic import replace_file
-from fedkdtavi_core.errors import FedKDTAVIError, UsageError
+from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
 
 from . import cache, data, losses, networks
 from .config import TrainConfig
@@ -89,7 +89,10 @@ class Run:
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.on_gpu)
         self.network = networks.build(config.task, config.network, seed=config.seed)
         if config.init is not None:
-            start, task, _ = networks.load(config.init)
+            try:
+                start, task, _ = networks.load(config.init)
+            except (ValueError, OSError) as error:
+                raise UsageError(f"{error}.") from error
             if task != config.task or start.arguments != self.network.arguments:
                 raise UsageError(f"{config.init} holds another network than the config asks for; give a fitting one.")
             self.network.load_state_dict(start.state_dict())
@@ -171,12 +174,20 @@ class Run:
             ) from error
 
     def resume(self, path: Path) -> None:
-        """Continue from a checkpoint. Raises UsageError when it belongs to another configuration."""
-        from safetensors import safe_open
+        """Continue from a checkpoint.
 
-        with safe_open(str(path), framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        Raises:
+            InputError: the file is no checkpoint of a training; a pickle is none.
+            UsageError: it belongs to another configuration.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                state = json.loads((file.metadata() or {})["state"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise InputError(f"{path} is no checkpoint of a training ({error}); remove it and start again.") from error
         if state["config"] != self.config.digest():
             raise UsageError(f"{path} was written with another configuration; give another output folder.")
         self.step, self.bad, self.skipped = state["step"], state["bad"], state["skipped"]
@@ -224,7 +235,6 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     prepare_torch()
     out = config.out
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
     paths = cache.files(config.cache)
     if len(paths) <= config.held_out:
         raise UsageError(
@@ -234,6 +244,8 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     run = Run(config)
     if (out / CHECKPOINT).exists():
         run.resume(out / CHECKPOINT)
+    # Only now: a run that is refused leaves the file of the one that lies there.
+    replace_file(out / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
     with _Curve(out / "curve.csv", run.step) as curve:
         _loop(run, learning, curve, echo)
     network = run.averaged()

@@ -17,7 +17,7 @@ from .federation import Federation
 from .messages import Driver
 from .pace import Pace, to_stderr
 from .plain import PlainDriver
-from .site import Site, inventory
+from .site import Site
 from .worker import SKIPPED
 
 SUMMARY = "summary.json"
@@ -114,8 +114,8 @@ def _one(
         """How many hospitals would train these heads, that a pooled site trains in their stead (all, with pseudo)."""
         if name != "pooled":
             return 1
-        held = [inventory(site, experiment.test_ratio)[0] for site in hospitals]
-        return max(sum(not heads or any(found[head] > 0 for head in heads) for found in held), 1)
+        held = [site.readable(experiment.test_ratio)[0].values() for site in hospitals]
+        return max(sum(not heads or any(case.truth[head] for case in found for head in heads) for found in held), 1)
 
     summary = federate(
         experiment, name, driver(sites, pace.report), folder, pace=pace, say=say, finetune=finetune, repeat=stands_for

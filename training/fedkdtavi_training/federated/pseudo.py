@@ -37,7 +37,7 @@ def label_site(
     teachers: Mapping[str, Teacher],
     report: Callable[[int, int], None] = lambda done, todo: None,
 ) -> Update:
-    """Make set ``number`` of the site's pseudo-labels; cases that have been done with these teachers are kept.
+    """Make set ``number`` of the site's pseudo-labels; cases that these teachers have seen so before are kept.
 
     Returns:
         An update without weights: ``metrics`` has the number of cases and the heads' mean certainty, ``digest`` stands
@@ -51,13 +51,12 @@ def label_site(
     made_by = {head: teachers[head].digest for head in sorted(teachers)}
     store, (cases, _) = site.pseudo(number), site.readable(stage.test_ratio)
     digests, sums = [], dict.fromkeys(made_by, 0.0)
+    loss = stage.training.loss
+    view = (stage.training.crop, loss.spacing_mm, loss.recipe)
     for done, (key, case) in enumerate(cases.items(), 1):
-        if store.made_of(key) != (made_by, case.digest):
-            loss = stage.training.loss
-            seen = look(
-                cache.load(case.path), by_head, stage.training.crop, loss.spacing_mm, loss.recipe, device=device
-            )
-            store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest))
+        if not store.holds(key, made_by, case.digest, view):
+            seen = look(cache.load(case.path), by_head, *view, device=device)
+            store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest), view)
         pseudo = store.load(key)
         digests.append((key, pseudo.digest))
         for head in sums:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from fedkdtavi_core.errors import InputError, UsageError
 
+from ..cache import UNREADABLE
 from .files import write_bytes
 
 FULL = 255  # of the probability map, stored as uint8
@@ -63,8 +65,8 @@ class PseudoStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, key: str, pseudo: Pseudo) -> None:
-        """Write the pseudo-labels of one case, whole or not at all."""
+    def save(self, key: str, pseudo: Pseudo, view: Sequence[Any] = ()) -> None:
+        """Write the pseudo-labels of one case, whole or not at all; ``view``: how the teachers looked at it."""
         shape = None if pseudo.calc is None else pseudo.calc.shape
         info = {"teachers": pseudo.teachers, "case": pseudo.case_digest, "certainty": pseudo.calc_certainty}
         packed = b"" if pseudo.calc is None else zlib.compress(np.ascontiguousarray(pseudo.calc).tobytes(), 1)
@@ -76,7 +78,7 @@ class PseudoStore:
             confidence=pseudo.confidence.astype(np.float32),
             plausibility=pseudo.plausibility.astype(np.float32),
             calc=np.frombuffer(packed, np.uint8),
-            info=np.array(json.dumps(info | {"shape": shape})),
+            info=np.array(json.dumps(info | {"shape": shape, "view": list(view)})),
         )
         write_bytes(self._path(key), buffer.getvalue())
 
@@ -87,6 +89,9 @@ class PseudoStore:
             UsageError: there are none.
             InputError: the file is damaged.
         """
+        return self._read(key)[0]
+
+    def _read(self, key: str) -> tuple[Pseudo, dict[str, Any]]:
         path = self._path(key)
         if not path.exists():
             raise UsageError(f"{path} is not there; make the pseudo-labels first.")
@@ -97,17 +102,18 @@ class PseudoStore:
                 if info["shape"] is not None:
                     calc = np.frombuffer(zlib.decompress(data["calc"].tobytes()), np.uint8).reshape(info["shape"])
                 arrays = [data[name] for name in ("mean", "covariance", "confidence", "plausibility")]
-        except (OSError, ValueError, KeyError, zlib.error) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path} holds no pseudo-labels ({error}); delete it and make them again.") from error
-        return Pseudo(*arrays, calc, info["certainty"], info["teachers"], info["case"])
+        return Pseudo(*arrays, calc, info["certainty"], info["teachers"], info["case"]), info
 
-    def made_of(self, key: str) -> tuple[dict[str, str], str] | None:
-        """Teachers' and case's digests of what is stored for a case; None when nothing usable is."""
+    def holds(self, key: str, teachers: Mapping[str, str], case_digest: str, view: Sequence[Any] = ()) -> bool:
+        """Is there something usable of these teachers for this case, seen in this view?"""
         try:
-            found = self.load(key)
+            found, info = self._read(key)
         except (UsageError, InputError):
-            return None
-        return found.teachers, found.case_digest
+            return False
+        seen = info.get("view", list(view))  # older ones do not say
+        return (found.teachers, found.case_digest, seen) == (dict(teachers), case_digest, list(view))
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npz"

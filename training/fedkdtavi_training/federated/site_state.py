@@ -6,6 +6,7 @@ One file a round, so that a round that is done again after a crash starts from t
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -50,9 +51,11 @@ def keep(run: object, folder: Path, stage: Stage, round_number: int) -> None:
         path.unlink()
 
 
-def forget(folder: Path) -> None:
-    """Remove what was kept for stages that are done: it is twice as large as their networks."""
-    shutil.rmtree(folder, ignore_errors=True)
+def forget(folder: Path, stages: Iterable[str]) -> None:
+    """Remove what was kept in ``folder`` for stages (names or patterns) that are done: twice as large as a network."""
+    for stage in stages:
+        for path in folder.glob(stage):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _states(folder: Path) -> list[Path]:

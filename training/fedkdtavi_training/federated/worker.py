@@ -34,7 +34,8 @@ class SiteWorker:
             return Update(self.site.name, task.round_number, "", {}, heads, metrics, digest)
         if task.kind == "label":
             self._cases = None
-            site_state.forget(self.site.work / "state")  # the teachers are done
+            # What these labels are made with is done; what learns from them may have begun before a server's restart.
+            site_state.forget(self.site.work / "state", ["teacher-*", f"student-{task.round_number - 1}"])
             return label_site(self.site, task.stage, task.round_number, task.teachers, self.report)
         stage = task.stage.digest()
         if self._cases is None or self._cases[0] != stage:

@@ -181,6 +181,30 @@ def test_of_sites_that_answer_at_once_one_is_judged_at_a_time(tmp_path, monkeypa
     assert most == [1] * 6
 
 
+@pytest.mark.parametrize("where", [(workflow.curves, "write"), (Checkpoint, "save"), (workflow.shutil, "rmtree")])
+def test_a_crash_after_the_last_round_leaves_whole_curves_and_no_update(tmp_path, monkeypatch, where):
+    class CrashError(BaseException):
+        pass
+
+    original, calls = getattr(*where), []
+
+    def crash(*given, **options):
+        calls.append(given)
+        if (tmp_path / "round-00003").exists():
+            raise CrashError
+        return original(*given, **options)
+
+    driver = Sites({"a": 0.1, "b": 0.3})
+    with monkeypatch.context() as patched, pytest.raises(CrashError):
+        patched.setattr(*where, crash)
+        workflow.run(stage(), driver, START, tmp_path)
+    assert calls and (tmp_path / "round-00003").exists()
+    result = workflow.run(stage(), driver, START, tmp_path)
+    assert result.rounds == 3 and driver.asked.count((2, "a")) == 1
+    assert len((tmp_path / "curves.csv").read_text().splitlines()) == 7
+    assert not list(tmp_path.glob("round-*"))
+
+
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
     workflow.run(stage(2), Sites({"a": 0.1}), START, tmp_path, inputs={"a": "x"})
     for changes, what in (

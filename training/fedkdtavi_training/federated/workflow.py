@@ -64,10 +64,12 @@ def run(
     k = stage.aggregation.k
     alone = ": one site's update alone may show in a head (a simulation)" if k == 1 and len(driver.sites) > 1 else ""
     say(f"{stage.name}: {len(driver.sites)} sites, k = {k}{alone}")
+    # The updates of the last round are still there where a crash came between its checkpoint and their removal.
+    shutil.rmtree(_folder(out, state.rounds - 1), ignore_errors=True)
     while state.rounds < stage.training.rounds:
         state = _round(stage, driver, state, out, say, watch)
+        curves.write(out / "curves.csv", state.history)  # before the checkpoint: after the last there is no next time
         state.save(path)
-        curves.write(out / "curves.csv", state.history)
         shutil.rmtree(_folder(out, state.rounds - 1), ignore_errors=True)
     state.weights = state.weights | state.average
     return state

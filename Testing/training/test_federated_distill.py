@@ -217,6 +217,16 @@ def test_a_student_that_goes_on_has_its_moments_still(folders, tmp_path, monkeyp
     assert [path.name for path in kept.iterdir()] == ["student-2"]
 
 
+def test_a_run_that_is_refused_leaves_the_configuration_of_the_results_that_lie_there(folders, tmp_path):
+    one = {"task": 1, "pseudo": None, "teacher": hospitals.training(rounds=1, local_steps=1)}
+    first = hospitals.experiment({"a": folders["a"]}, tmp_path, **one)
+    experiment.run(first, say=quiet)
+    other = hospitals.experiment({"a": folders["a"]}, tmp_path, **one, seed=9)
+    with pytest.raises(UsageError, match="was written with other"):
+        experiment.run(other, say=quiet)
+    assert config.read(tmp_path / "config.json") == first
+
+
 def test_pseudo_labels_of_another_view_are_made_anew(folders, tmp_path, monkeypatch):
     """The first run is cut off before its student begins, the second has a student that sees more: one out folder."""
     two = {name: folders[name] for name in ("a", "b")}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fedkdtavi_core
-from fedkdtavi_core.errors import FedKDTAVIError
+from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from .. import networks, train, validation
 from . import files, provenance, workflow
@@ -51,19 +52,33 @@ def run(
         train.check_device(device)
     out = experiment.out
     out.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(out / "config.json", (experiment.model_dump_json(indent=2) + "\n").encode())
-    hospitals = cropped(experiment, say)
-    summaries = {}
-    for arm in experiment.arms:
-        for name, sites in _federations(arm, hospitals, out):
-            try:
-                summaries[name] = _one(experiment, name, sites, hospitals, finetune, say, driver)
-            except FedKDTAVIError as error:
-                if arm != "local":
-                    raise
-                say(f"{name}: {error}")
-                summaries[name] = {"error": str(error)}
+    with _beside_results(experiment):
+        hospitals = cropped(experiment, say)
+        summaries = {}
+        for arm in experiment.arms:
+            for name, sites in _federations(arm, hospitals, out):
+                try:
+                    summaries[name] = _one(experiment, name, sites, hospitals, finetune, say, driver)
+                except FedKDTAVIError as error:
+                    if arm != "local":
+                        raise
+                    say(f"{name}: {error}")
+                    summaries[name] = {"error": str(error)}
     return summaries
+
+
+@contextmanager
+def _beside_results(experiment: Experiment) -> Iterator[None]:
+    """The configuration in the experiment's folder; one that is refused leaves that of the results that lie there."""
+    path = experiment.out / "config.json"
+    before = path.read_bytes() if path.exists() else None
+    files.write_bytes(path, (experiment.model_dump_json(indent=2) + "\n").encode())
+    try:
+        yield
+    except UsageError:
+        if before is not None:
+            files.write_bytes(path, before)
+        raise
 
 
 def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> tuple[Site, ...]:

@@ -11,13 +11,14 @@ import torch
 
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_training import config as plain
-from fedkdtavi_training import networks, train
+from fedkdtavi_training import losses, networks, train
 from fedkdtavi_training.federated import config, experiment, pseudo, site_state
 from fedkdtavi_training.federated.messages import Teacher
 from fedkdtavi_training.federated.site import Site
 from fedkdtavi_training.federation import wire
 from fedkdtavi_training.federation.child import code_of
 from fedkdtavi_training.original import args, plan
+from fedkdtavi_training.seed_recipe import spheres
 
 pytestmark = pytest.mark.torch
 GPU = Path(__file__).parents[2] / "training" / "configs" / "gpu"
@@ -81,6 +82,17 @@ def test_the_teachers_look_where_they_are_told_and_the_rest_stays_here(tmp_path,
     training = stage().training.model_copy(update={"device": "meta"})
     with pytest.raises(NotImplementedError, match="meta tensor"):
         pseudo.label_site(site, stage().model_copy(update={"training": training}), 1, {"hps": teacher})
+
+
+def test_no_loss_makes_its_own_tensors_elsewhere():
+    """``meta`` stands in for a GPU: it has no numbers, and refuses tensors of the CPU."""
+    points, mask = torch.zeros(2, 5, 3, device="meta"), torch.ones(2, 5, device="meta")
+    logits, target = (torch.zeros(2, 5, 8, 8, 8, device="meta") for _ in range(2))
+    mm, distance = losses.landmark_loss(logits, target, points, mask, 2.5)
+    found = [mm, distance, spheres.sphere_loss(logits, points, mask, 2.5)]
+    volume, known = torch.zeros(2, 1, 16, 16, 16, device="meta"), torch.ones(2, device="meta")
+    found += [losses.calcium_loss(volume, volume, known), spheres.mask_loss(volume, volume, known)]
+    assert {value.device.type for value in found} == {"meta"}
 
 
 def test_a_site_keeps_its_gradient_scale_between_rounds(tmp_path):

@@ -22,7 +22,7 @@ def classes(points: torch.Tensor, known: torch.Tensor, shape: tuple[int, ...], s
         shape: (D, H, W).
         spacing_mm: voxel size.
     """
-    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
+    axes = [torch.arange(n, dtype=torch.float32, device=points.device) for n in shape]
     x, y, z = torch.nan_to_num(points.float(), nan=-1e4)[..., None].unbind(2)
     squares = (
         (axes[0] - x).square()[:, :, :, None, None]

@@ -84,6 +84,15 @@ def test_the_teachers_look_where_they_are_told_and_the_rest_stays_here(tmp_path,
         pseudo.label_site(site, stage().model_copy(update={"training": training}), 1, {"hps": teacher})
 
 
+def test_only_the_cpu_is_asked_for_deterministic_kernels():
+    try:
+        train.prepare_torch("cuda")
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        train.prepare_torch()
+    assert torch.are_deterministic_algorithms_enabled()
+
+
 def test_no_loss_makes_its_own_tensors_elsewhere():
     """``meta`` stands in for a GPU: it has no numbers, and refuses tensors of the CPU."""
     points, mask = torch.zeros(2, 5, 3, device="meta"), torch.ones(2, 5, device="meta")

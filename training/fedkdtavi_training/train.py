@@ -47,11 +47,15 @@ def check_device(device: str) -> None:
         raise NoDeviceError("The configuration says device cuda, and torch sees no CUDA device here; say cpu.")
 
 
-def prepare_torch() -> None:
-    """One thread (several processes give more than several threads) and deterministic kernels."""
+def prepare_torch(device: str = "cpu") -> None:
+    """One thread (several processes give more than several threads) and, on the CPU, deterministic kernels.
+
+    Not on CUDA: the backward pass of a trilinear interpolation has none there, nor matrix products without a setting
+    of the environment.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(device != "cuda")
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -84,8 +88,8 @@ class Run:
         self.config = config
         check_device(config.device)
         self.on_gpu = config.device == "cuda"
-        if self.on_gpu:  # the backward pass of a trilinear interpolation has no deterministic CUDA kernel
-            torch.use_deterministic_algorithms(False)
+        if self.on_gpu:
+            prepare_torch(config.device)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.on_gpu)
         self.network = networks.build(config.task, config.network, seed=config.seed)
         if config.init is not None:

@@ -43,9 +43,9 @@ def label_site(
         An update without weights: ``metrics`` has the number of cases and the heads' mean certainty, ``digest`` stands
         for all pseudo-labels of the site.
     """
-    train.prepare_torch()
     device = stage.training.device
     train.check_device(device)
+    train.prepare_torch(device)
     nets = {teacher.digest: _network(teacher).to(device) for teacher in teachers.values()}
     by_head = {head: nets[teacher.digest] for head, teacher in teachers.items()}
     made_by = {head: teachers[head].digest for head in sorted(teachers)}

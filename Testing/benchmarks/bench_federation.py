@@ -5,7 +5,9 @@
 A teacher of 59.4 MB; the sites train nothing and hand the weights back, so that what is measured is the way there, the
 average, the checkpoint and the way back. Every site is a process of its own over mutual TLS on this machine, so the
 wire is fast and the processors are shared by all. The first round, in which all start, is not counted in the means.
-Beside the means in federation_N.csv, federation_N_rounds.csv has every round: its seconds and the memory after it.
+Beside the means in federation_N.csv, federation_N_rounds.csv has every round: its seconds and the memory after it. Of
+the job's process at the server also what the allocator has handed out after tidying, and what it holds beside: memory
+that is lost makes the first grow from round to round, fragments make the second.
 """
 
 from __future__ import annotations
@@ -102,12 +104,16 @@ def flare(
         for line in file.read_text(encoding="ascii").splitlines():
             at, size = line.split()
             sent += float(size) * (times[0] < float(at) <= times[-1])
+    for file in counts.glob("*.memory"):  # the job's process alone tidies
+        for number, line in enumerate(file.read_text(encoding="ascii").splitlines(), 1):
+            used, free = line.split()
+            memory.setdefault(number, {}).update(job_in_use_mb=float(used), job_kept_free_mb=float(free))
     numbers = sorted(number for number, found in memory.items() if "job_mb" in found)
     rows = []
     for number, entry in enumerate(stage["history"], 1):
         seconds = "" if number == 1 else f"{times[number - 1] - times[number - 2]:.0f}"
         found = {key: f"{value:.0f}" for key, value in memory.get(number, {}).items()}
-        columns = ("job_mb", "job_mb_at_most", "server_mb", "sites_mb_each")
+        columns = ("job_mb", "job_mb_at_most", "job_in_use_mb", "job_kept_free_mb", "server_mb", "sites_mb_each")
         rows.append({"round": str(number), "seconds": seconds, "averaged": str(len(entry["averaged"]))})
         rows[-1] |= {column: found.get(column, "") for column in columns}
     return {
@@ -154,6 +160,8 @@ def main() -> None:
     options = parser.parse_args()
     import hospitals
 
+    from fedkdtavi_core.errors import FedKDTAVIError
+
     rows = []
     for number in options.sites:
         folder = Path(tempfile.mkdtemp(prefix="federation-"))
@@ -165,8 +173,10 @@ def main() -> None:
             print(f"{number} sites, plain loop: {alone:.2f} s a round", flush=True)
             over, each = flare(entries, data, folder)
             print(f"{number} sites, FLARE: {over}", flush=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        except FedKDTAVIError:
+            print(f"{number} sites: see {folder}", file=sys.stderr)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
         rows.append({
             "sites": str(number), "rounds": str(options.rounds), "model_mb": "59.4",
             "plain_s_a_round": f"{alone:.2f}", "flare_s_a_round": f"{over['seconds']:.2f}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 import time
@@ -56,6 +57,31 @@ def memory_mb(pid: int) -> tuple[float, float]:
                 key, _, value = line.partition(":")
                 found[key] = float(value.split()[0]) * 1024 / MB
     return found["VmRSS"], found["VmHWM"]
+
+
+def note_memory(path: str) -> None:
+    """Write down, after each tidying of memory, what the allocator has handed out, and what it holds beside (glibc)."""
+    from nvflare.fuel.utils import memory_utils
+
+    class Info(ctypes.Structure):  # mallinfo2(3); summed over all arenas
+        _fields_ = [
+            (name, ctypes.c_size_t)
+            for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
+                         "keepcost")
+        ]  # fmt: skip
+
+    asked = ctypes.CDLL(None).mallinfo2
+    asked.restype = Info
+    tidy = memory_utils.cleanup_memory
+
+    def noted(*given: Any, **named: Any) -> Any:
+        done = tidy(*given, **named)
+        info = asked()
+        with open(path, "a", encoding="ascii") as file:  # noqa: PTH123
+            print(f"{(info.uordblks + info.hblkhd) / MB:.0f} {info.fordblks / MB:.0f}", file=file)
+        return done
+
+    memory_utils.cleanup_memory = noted
 
 
 def share_mb(pid: int) -> float:

@@ -11,3 +11,4 @@ if _FOLDER:
         idle.install()
     elif idle.engine():
         idle.count_bytes(os.path.join(_FOLDER, f"{os.getpid()}.bytes"))  # noqa: PTH118
+        idle.note_memory(os.path.join(_FOLDER, f"{os.getpid()}.memory"))  # noqa: PTH118

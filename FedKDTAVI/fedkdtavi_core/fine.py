@@ -20,7 +20,7 @@ _RECENTER_MM = 3.0  # a crop that is off by less is left where it is
 _FARTHEST_MM = 40.0  # half a crop: hinge points that would move it farther are not believed
 _BELIEVED = 0.2  # raw confidence that each hinge point needs to move the crop
 _AGREE_MM = 5.0  # views that lie within this distance of their median agree
-_SAME_MM = 8.0  # farther apart, the usual and the closer look mean different places
+_SAME_MM = 6.0  # farther apart, the usual and the closer look mean different places
 
 LANDMARK_HEADS = tuple(head for head in schema.HEADS if schema.by_id(schema.HEADS[head][0]).kind == "landmark")
 
@@ -209,13 +209,15 @@ def combine(views: list[heatmap.Decoded], looks: int | None = None) -> tuple[np.
 def closer(usual: tuple[np.ndarray, np.ndarray, float], close: heatmap.Decoded) -> tuple[np.ndarray, np.ndarray, float]:
     """Position, covariance and raw confidence of one landmark from the usual look and from a closer one.
 
-    Where both mean the same place the closer look says where it is. Where they do not, the usual look, which sees more
-    around it, is kept, with half its confidence.
+    Where both mean the same place the closer look says where it is. Where they do not, the surer of the two is
+    believed, with half its confidence.
     """
     position, covariance, raw = usual
-    if np.linalg.norm(close.position - position) > _SAME_MM:
-        return position, covariance, 0.5 * raw
-    return close.position, close.covariance, 0.5 * (raw + close.confidence)
+    if np.linalg.norm(close.position - position) <= _SAME_MM:
+        return close.position, close.covariance, 0.5 * (raw + close.confidence)
+    if close.confidence > raw:
+        return close.position, close.covariance, 0.5 * close.confidence
+    return position, covariance, 0.5 * raw
 
 
 def calibrated(raw: float, table: Mapping[str, list[float]] | None) -> float:

@@ -122,15 +122,18 @@ def test_a_closer_look_says_where_the_landmarks_are(bundle, ct, tmp_path):
     assert any(np.any(one.position != once.predictions[i].position) for i, one in result.predictions.items())
 
 
-def test_a_closer_look_at_another_place_is_not_believed_and_costs_confidence():
+def test_of_two_looks_that_disagree_the_surer_is_believed_half():
     usual = (np.zeros(3), 4 * np.eye(3), 0.8)
     position, covariance, raw = fine.closer(usual, _decoded([0, 3, 0], 0.9))
     np.testing.assert_allclose(position, [0, 3, 0])
     np.testing.assert_allclose(covariance, np.eye(3))
     assert raw == pytest.approx(0.85)
-    position, covariance, raw = fine.closer(usual, _decoded([0, 12, 0], 0.9))
+    position, covariance, raw = fine.closer(usual, _decoded([0, 12, 0], 0.7))
     np.testing.assert_allclose(position, 0)
     assert covariance[0, 0] == 4 and raw == pytest.approx(0.4)
+    position, covariance, raw = fine.closer(usual, _decoded([0, 12, 0], 0.9))
+    np.testing.assert_allclose(position, [0, 12, 0])
+    assert covariance[0, 0] == 1 and raw == pytest.approx(0.45)
 
 
 def test_calibration_is_piecewise_linear_and_optional():

@@ -89,7 +89,8 @@ def predict(
 
     The crop is centred anew on the root that the hinge points show, at most ``recenter_passes`` times and only if it
     was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged. With
-    ``closer_look_mm`` the same network then looks at a crop of such finer voxels around the root: see :func:`closer`.
+    ``closer_look_mm`` the same network then looks at a crop of such finer voxels around the root: calcium is taken from
+    there, landmarks as :func:`closer` says.
 
     Raises:
         BundleError: the network does not give what it should.
@@ -127,7 +128,7 @@ def predict(
     seen = [decoded, *(look(centers[-1] + view, passes + 1 + n)[0] for n, view in enumerate(views))]
     closely: dict[str, heatmap.Decoded] = {}
     if near is not None and (middle := root_center({i: one.position for i, one in decoded.items()})) is not None:
-        closely = look(middle, looks - 1, float(near))[0]
+        closely, logits, grid = look(middle, looks - 1, float(near))
 
     predictions = {}
     for head, table in _outputs(bundle.metadata["heads"]).items():

@@ -90,7 +90,7 @@ def predict(
     The crop is centred anew on the root that the hinge points show, at most ``recenter_passes`` times and only if it
     was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged. With
     ``closer_look_mm`` the same network then looks at a crop of such finer voxels around the root: calcium is taken from
-    there, landmarks as :func:`closer` says.
+    there, landmarks from the product of both looks' probabilities as :func:`closer` says.
 
     Raises:
         BundleError: the network does not give what it should.
@@ -105,30 +105,32 @@ def predict(
     looks = passes + 1 + len(views) + (near is not None)
 
     def look(
-        center: np.ndarray, number: int, voxel_mm: float = spacing
-    ) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
+        center: np.ndarray, number: int, voxel_mm: float = spacing, before: tuple[Mapping[str, Any], Grid] | None = None
+    ) -> tuple[dict[str, heatmap.Decoded], dict[str, np.ndarray], Grid]:
         progress.step(number / looks, "Looking closely at the aortic root")
         start = perf_counter()
         grid = geometry.crop_grid(center, size, voxel_mm)
         outputs = session(intensity.normalise(geometry.resample(volume, grid))[None, None])
         middle = perf_counter()
+        if before is not None:
+            outputs = outputs | both(*before, outputs, grid, bundle.metadata["heads"])
         decoded = decode(outputs, bundle.metadata["heads"], grid)
         seconds["fine"] += middle - start
         seconds["decode"] += perf_counter() - middle
-        return decoded, outputs.get("calc"), grid
+        return decoded, outputs, grid
 
     centers = [np.asarray(center_ras, float)]
-    decoded, logits, grid = look(centers[0], 0)
+    decoded, outputs, grid = look(centers[0], 0)
     for number in range(passes):
         better = better_center(decoded, centers[0], centers[-1])
         if better is None:
             break
         centers.append(better)
-        decoded, logits, grid = look(better, number + 1)
+        decoded, outputs, grid = look(better, number + 1)
     seen = [decoded, *(look(centers[-1] + view, passes + 1 + n)[0] for n, view in enumerate(views))]
     closely: dict[str, heatmap.Decoded] = {}
     if near is not None and (middle := root_center({i: one.position for i, one in decoded.items()})) is not None:
-        closely, logits, grid = look(middle, looks - 1, float(near))
+        closely, outputs, grid = look(middle, looks - 1, float(near), (outputs, grid))
 
     predictions = {}
     for head, table in _outputs(bundle.metadata["heads"]).items():
@@ -142,8 +144,8 @@ def predict(
             confidence = calibrated(raw, bundle.metadata["calibration"].get(head))
             predictions[label_id] = Prediction(position, covariance, raw, confidence)
     calcification = None
-    if logits is not None and "calc" in bundle.metadata["heads"]:
-        calcification = _probability(logits, grid)
+    if "calc" in outputs and "calc" in bundle.metadata["heads"]:
+        calcification = _probability(outputs["calc"], grid)
     progress.step(1.0, "Looked closely at the aortic root")
     return FineResult(predictions, calcification, grid, np.array(centers), session.device, list(session.notes), seconds)
 
@@ -207,10 +209,44 @@ def combine(views: list[heatmap.Decoded], looks: int | None = None) -> tuple[np.
     return mean, covariance, float(confidences[agree].sum() / looks)
 
 
-def closer(usual: tuple[np.ndarray, np.ndarray, float], close: heatmap.Decoded) -> tuple[np.ndarray, np.ndarray, float]:
-    """Position, covariance and raw confidence of one landmark from the usual look and from a closer one.
+def both(
+    usual: Mapping[str, np.ndarray],
+    usual_crop: Grid,
+    close: Mapping[str, np.ndarray],
+    close_crop: Grid,
+    heads: Mapping[str, Any],
+) -> dict[str, np.ndarray]:
+    """Heatmaps of the closer look times those of the usual one: head -> (1, C, D, D, D) sums of logits.
 
-    Where both mean the same place the closer look says where it is. Where they do not, the surer of the two is
+    Two looks with errors of their own seldom agree on a wrong place (Hinton's product of experts). Only for heads that
+    are read as heatmaps.
+
+    Args:
+        usual, close: outputs of the two looks.
+        usual_crop, close_crop: their crops, along the same axes.
+        heads: the metadata's ``heads``.
+    """
+    product = {}
+    for head in _outputs(heads):
+        if heads[head].get("readout", readout.HEATMAP) != readout.HEATMAP or head not in usual or head not in close:
+            continue
+        source, target = output_grid(usual_crop, usual[head].shape[2]), output_grid(close_crop, close[head].shape[2])
+        steps = np.arange(target.shape[0])
+        place = source.to_ijk(target.to_ras(np.stack([steps] * 3, axis=1)))  # (D, 3): axes are parallel
+        i, j, k = (_linear(axis, source.shape[0]) for axis in place.T)
+        product[head] = close[head] + np.einsum("xi,yj,zk,ncijk->ncxyz", i, j, k, usual[head], optimize=True)
+    return product
+
+
+def _linear(place: np.ndarray, count: int) -> np.ndarray:
+    """(D, count) float32: reads a row of ``count`` values linearly at (D,) places, the outer ones beyond its ends."""
+    return np.stack([np.interp(place, np.arange(count), row) for row in np.eye(count)], axis=1).astype(np.float32)
+
+
+def closer(usual: tuple[np.ndarray, np.ndarray, float], close: heatmap.Decoded) -> tuple[np.ndarray, np.ndarray, float]:
+    """Position, covariance and raw confidence of one landmark from the usual look and from the closer one.
+
+    Where both mean the same place the closer one says where it is. Where they do not, the surer of the two is
     believed, with half its confidence.
     """
     position, covariance, raw = usual

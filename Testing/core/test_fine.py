@@ -124,6 +124,20 @@ def test_a_closer_look_says_where_the_landmarks_are(bundle, ct, tmp_path):
     assert any(np.any(one.position != once.predictions[i].position) for i, one in result.predictions.items())
 
 
+def test_two_looks_are_multiplied_on_the_closer_grid():
+    crops = geometry.crop_grid(CENTER, 64, 1.25), geometry.crop_grid(CENTER + 2.0, 64, 0.85)
+    heads = {"ms": {"outputs": ["ms_upper", "ms_lower"]}, "hps": {"outputs": ["hinge_rcc"], "readout": "centroid"}}
+
+    def ramp(crop):
+        ras = fine.output_grid(crop, 32).to_ras(np.stack(np.indices((32,) * 3), axis=-1))
+        return (ras @ np.array([0.1, -0.2, 0.3]))[None, None].astype(np.float32).repeat(2, axis=1)
+
+    usual, close = ({"ms": ramp(crop), "hps": ramp(crop)[:, :1]} for crop in crops)
+    product = fine.both(usual, crops[0], close, crops[1], heads)
+    assert list(product) == ["ms"]  # a segmentation's logits are no heatmap
+    np.testing.assert_allclose(product["ms"], 2 * ramp(crops[1]), atol=1e-4)  # a ramp is read exactly
+
+
 def test_of_two_looks_that_disagree_the_surer_is_believed_half():
     usual = (np.zeros(3), 4 * np.eye(3), 0.8)
     position, covariance, raw = fine.closer(usual, _decoded([0, 3, 0], 0.9))

@@ -47,7 +47,7 @@ def run(unit: Unit, coarse: Bundle, say: Callable[[str], None], device: str = "a
         UsageError, InputError, TrainingError, ExportError: one sentence; a later run goes on from where it was.
     """
     settings = unit.experiment()
-    test_set = test_digest(unit.matrix.cases, unit.matrix.limit)
+    evaluate.read_keys(unit.matrix.cases)  # before hours of training: are there any?
     bundle, digest = unit.folder / "bundle", unit.digest(coarse.digest)
     if not bundle.exists():
         weights, summary = _trained(unit, settings, coarse, say)
@@ -63,6 +63,7 @@ def run(unit: Unit, coarse: Bundle, say: Callable[[str], None], device: str = "a
         say(f"{unit.name}: {done}/{todo} {row['case']}: {row['status']} ({row['seconds']} s)")
 
     limit, out = unit.matrix.limit, unit.folder / "cases.csv"
+    test_set = test_digest(unit.matrix.cases, limit)  # now, not before: hospitals may still have been in the making
     rows = evaluate.evaluate(made, unit.matrix.cases, out, device=device, limit=limit, report=report)
     told = {"arm": unit.arm, "seed": unit.seed, "unit": digest, "test_set": test_set}
     told["chain"] = made.provenance["chain"][:16]  # sites' data, teachers, pseudo-labels, student

@@ -58,6 +58,20 @@ def test_its_round_is_that_of_this_process_to_the_bit(process, folder, tmp_path)
     assert left == []  # neither the task nor the answer stays
 
 
+def test_a_round_on_fewer_cases_than_the_site_allows_is_not_trained(folder, tmp_path):
+    own = SiteSettings(name="a", schema_version=schema.SCHEMA_VERSION, folders=(folder,), work=tmp_path, least_cases=2)
+    made = WorkerProcess(own)
+    try:
+        asked = train_task()
+        one = asked.stage.training.model_copy(update={"local_steps": 1, "batch": 1})
+        few = Task("train", asked.stage.model_copy(update={"training": one}), 0, asked.weights)
+        assert made.work(*wire.task_to_wire(few), None, go_on) is wire.Code.TOO_FEW
+        assert "fewer than 2 cases" in (tmp_path / LOG).read_text()
+        assert not isinstance(made.work(*wire.task_to_wire(asked), None, go_on), wire.Code)
+    finally:
+        made.end()
+
+
 def test_a_crash_is_a_code_and_the_next_task_has_a_new_process(process):
     child = process.start()
     os.kill(child.pid, signal.SIGKILL)

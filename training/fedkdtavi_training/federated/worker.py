@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fedkdtavi_core.errors import FedKDTAVIError
+
 from . import site_state
 from .files import write_bytes
 from .local_train import local_round
@@ -14,15 +16,25 @@ from .site import Cases, Site, gather, inventory
 SKIPPED = "skipped.txt"  # in the site's own folder
 
 
+class TooFewError(FedKDTAVIError):
+    """A round would learn from fewer cases than the site allows."""
+
+
 class SiteWorker:
     """One site at work; what its cases are is found out once a stage.
 
     Args:
         report: called with (done, to do) of the task in hand.
+        least_cases: a round that would learn from fewer different cases is refused.
     """
 
-    def __init__(self, site: Site, report: Callable[[int, int], None] = lambda done, todo: None) -> None:
-        self.site, self.report = site, report
+    def __init__(
+        self,
+        site: Site,
+        report: Callable[[int, int], None] = lambda done, todo: None,
+        least_cases: int = 1,
+    ) -> None:
+        self.site, self.report, self.least_cases = site, report, least_cases
         self._cases: tuple[str, Cases] | None = None
 
     def work(self, task: Task) -> Update:
@@ -40,6 +52,12 @@ class SiteWorker:
         stage = task.stage.digest()
         if self._cases is None or self._cases[0] != stage:
             self._cases = (stage, gather(self.site, task.stage))
+        found, training = len(self._cases[1].paths), task.stage.training
+        if min(found, training.steps(found) * training.batch) < self.least_cases:
+            raise TooFewError(
+                f"{self.site.name}: round {task.round_number + 1} of {task.stage.name} would learn from fewer than "
+                f"{self.least_cases} cases (it has {found}); nothing was trained, nothing is sent."
+            )
         return local_round(
             task.stage, self.site, task.weights, task.round_number, cases=self._cases[1], report=self.report
         )

@@ -19,7 +19,7 @@ from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
 from ..federated import files
 from ..federated.crops import crops_of
 from ..federated.site import Site
-from ..federated.worker import SiteWorker
+from ..federated.worker import SiteWorker, TooFewError
 from ..train import NoDeviceError, TrainingError, prepare_torch
 from . import wire
 from .settings import SiteSettings
@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         asked = json.loads(line)
         try:
             if worker is None:
-                worker = SiteWorker(cropped(settings, _log), lambda done, todo: tell({"done": done, "todo": todo}))
+                site, told = cropped(settings, _log), lambda done, todo: tell({"done": done, "todo": todo})
+                worker = SiteWorker(site, told, settings.least_cases)
             _answer(worker, Path(asked["task"]), Path(asked["answer"]))
             tell({"answer": asked["answer"]})
         except FedKDTAVIError as error:
@@ -62,6 +63,8 @@ def code_of(error: FedKDTAVIError) -> wire.Code:
         return wire.Code.DISK
     if isinstance(error, TrainingError):
         return wire.Code.TRAINING
+    if isinstance(error, TooFewError):
+        return wire.Code.TOO_FEW
     if isinstance(error, NoDeviceError):
         return wire.Code.DEVICE
     return wire.Code.DATA if isinstance(error, InputError) else wire.Code.NOTHING_TO_LEARN

@@ -55,6 +55,8 @@ class SiteSettings(_Own):
         deadline_s: longest time for one task, whatever the server asks; None: no limit.
         bundle: whose coarse network crops its CTs; None: the released one.
         privacy: filter on what it sends; None: the update as it was trained.
+        least_cases: a round that would learn from fewer of its cases is not trained: an update of one step on one case
+            shows the case (``training/docs/what-leaves.md``).
     """
 
     folders: tuple[Path, ...] = Field(min_length=1)
@@ -63,6 +65,7 @@ class SiteSettings(_Own):
     deadline_s: float | None = Field(None, gt=0)
     bundle: Path | None = None
     privacy: Privacy | None = None
+    least_cases: int = Field(1, ge=1)
 
 
 class ServerSettings(_Own):

@@ -194,7 +194,9 @@ def _write_local(folder: Path, settings: dict, plan: project.Project, bundle: Pa
             threads=settings["threads"],
             deadline_s=plan.deadline_s,
             bundle=bundle and bundle.resolve(),
-            privacy=settings.get("privacy"),  # written there by the site's own hand, or not at all
+            # Written there by the site's own hand, or not at all.
+            privacy=settings.get("privacy"),
+            least_cases=settings.get("least_cases", 1),
         )
     except ValidationError as error:
         raise refused(folder / kits.SITE, error) from error

@@ -49,6 +49,7 @@ class Code(StrEnum):
 
     DATA = "data"
     NOTHING_TO_LEARN = "nothing_to_learn"
+    TOO_FEW = "too_few"
     TRAINING = "training"
     DISK = "disk"
     DEVICE = "device"
@@ -63,6 +64,7 @@ class Code(StrEnum):
 _SENTENCES = {
     Code.DATA: "its cases could not be read",
     Code.NOTHING_TO_LEARN: "it has nothing that can be learned from here",
+    Code.TOO_FEW: "the round would learn from fewer of its cases than it allows; ask for more steps",
     Code.TRAINING: "its training gave no finite loss",
     Code.DISK: "its disk is full or cannot be written",
     Code.DEVICE: "it has no CUDA device, which the training asks for",

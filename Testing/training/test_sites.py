@@ -80,7 +80,7 @@ def cases(site: Path) -> list[Path]:
 def test_labels_of_the_site_are_the_samples_labels(copy):
     first, second = cases(copy / "site-1")
     seen = {case: set(read_record(case / "labels.json").truth()) & set(schema.LANDMARK_IDS) for case in (first, second)}
-    assert {"ms_upper", "hinge_ncc", "ostium_lca"} < seen[first]  # an ostium that cannot be seen is no label
+    assert {"ms_upper", "hinge_ncc", "hinge_lcc"} < seen[first]  # an ostium that cannot be seen is no label
     relabel(first, {"calcification": None, "ms_upper": Status.PREDICTED, "hinge_ncc": Status.ABSENT})
     samples = {sample.case: sample for sample in dataset(copy / "site-1")}
     assert set(samples) == {first.name, second.name}
@@ -89,8 +89,8 @@ def test_labels_of_the_site_are_the_samples_labels(copy):
     known = has(sample)
     assert known == seen[first] - {"ms_upper", "hinge_ncc"}
     assert {label_id for label_id, is_truth in sample.truth.items() if is_truth} == known
-    expected = read_landmarks(first / "landmarks.mrk.json").landmarks["ostium_lca"].position
-    assert np.allclose(sample.points[schema.LANDMARK_IDS.index("ostium_lca")], expected)
+    expected = read_landmarks(first / "landmarks.mrk.json").landmarks["hinge_lcc"].position
+    assert np.allclose(sample.points[schema.LANDMARK_IDS.index("hinge_lcc")], expected)
     assert sample.grid.contains(expected)
     assert sample.hu.dtype == np.int16
     assert sample.hu.shape == (SIZE,) * 3

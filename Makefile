@@ -48,7 +48,7 @@ $(venv_ready):
 	@touch $@
 
 $(core_ready): pyproject.toml | $(venv_ready)
-	@echo "== Installing the core (once, about 15 s; no torch)"
+	@echo "== Installing the core (once, half a minute or more; no torch)"
 	@$(install) -e .
 	@touch $@
 

@@ -29,6 +29,11 @@ PEAK_MM = 3.0  # how far along each axis a voxel looks for the peak of its depos
 DILATE_MM = 2.0  # the suggestion's voxels are 1.25 mm wide and its border is soft
 MIN_VOLUME_MM3 = 1.0  # smaller separate specks are noise
 MIN_SD_ABOVE_BLOOD = 2.0
+# The valve's own: from the outflow tract to the sinotubular junction (1.69 +- 0.18 annulus radii high, Koshkelashvili
+# 2019), out to the sinuses' wall (about 1.5 radii), with a margin. Dense contrast in the vena cava lies farther away.
+VALVE_BELOW_MM = 15.0
+VALVE_ABOVE = (1.9, 3.0)  # hinge circle's radii, and mm
+VALVE_ASIDE = (2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ def decide(
     """Decide on the CT's own voxels, inside the suggested region, which are calcium.
 
     A voxel is calcium when it has at least the rule's HU and its centre lies within ``dilate_mm`` of the suggested
-    region; separate specks under ``MIN_VOLUME_MM3`` are dropped. Only the part of the CT around the region is read.
+    region, and in the root (:data:`VALVE_ABOVE`) where the hinge points say where that is; separate specks under
+    ``MIN_VOLUME_MM3`` are dropped. Only the part of the CT around the region is read.
 
     Args:
         volume: the CT in HU.
@@ -129,6 +135,8 @@ def decide(
         )
         return _refused(reason, blood, threshold, words)
     hot = _hot(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
+    if plane is not None:
+        hot = hot[_in_the_root(volume.grid.to_ras(hot), plane)]
     if rule == HALF_MAX:
         hot, span = _to_half_maximum(volume, hot, blood, threshold)
         words += f", here {_span(*span)}" if span else ""
@@ -198,6 +206,17 @@ def _hot(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: floa
     # Only voxels over the threshold are looked up in the region.
     place = source.to_ijk(volume.grid.to_ras(hot)) - first + pad
     return hot[ndimage.map_coordinates(distance, place.T, order=1, mode="constant", cval=1e3) <= reach]
+
+
+def _in_the_root(points: np.ndarray, plane: AnnulusPlane) -> np.ndarray:
+    """(N,) of (N, 3) RAS mm: near enough to the annulus to belong to the valve or its outflow tract."""
+    middle = plane.hinges.mean(axis=0)
+    radius = float(np.linalg.norm(plane.hinges - middle, axis=1).mean())
+    away = points - middle
+    height = away @ plane.normal
+    aside = np.linalg.norm(away - height[:, None] * plane.normal, axis=1)
+    above, reach = (share * radius + more for share, more in (VALVE_ABOVE, VALVE_ASIDE))
+    return (height >= -VALVE_BELOW_MM) & (height <= above) & (aside <= reach)
 
 
 def _to_half_maximum(

@@ -172,7 +172,10 @@ def _judge(
     heart_ml = sum(volumes.values())
     where = volume.info.get("path", "The CT")
     if heart_ml < thresholds.get("heart_ml", HEART_ML):
-        reason = f"{where}: no heart was found in this CT, or too little of it; give a CT that shows the whole heart."
+        reason = (
+            f"{where}: no heart was found in this CT, or only a part of one; the scan must reach from the left "
+            "ventricle to the ascending aorta."
+        )
         return False, False, reason, margin
     if center is None or score < thresholds["root_score"]:
         side = _cut_side(volume.grid, grid, classes)

@@ -93,15 +93,11 @@ def derive(
         seconds: receives the time of each stage.
     """
     from . import plausibility
-    from .measurements import landmark_points
-    from .measurements.blood import no_contrast
 
     seconds = {} if seconds is None else seconds
     progress.step(0.0, "Checking the landmarks")
     with _timed(seconds, "plausibility"):
-        plausibility.check(annotation, volume.grid)
-        if no_contrast(volume, landmark_points(annotation, volume.grid)):
-            plausibility.check(annotation, volume.grid, unseen=True)
+        plausibility.check_on(volume, annotation)
     progress.step(0.3, "Deciding on calcium")
     with _timed(seconds, "calcium"):
         if annotation.calcification_status not in _REVIEWED:
@@ -206,10 +202,12 @@ def _trace_annulus(volume: Volume, annotation: Annotation) -> None:
 
 def _flag_doubtful(annotation: Annotation, least: float | None) -> None:
     """Say where the network is not sure; a doubtful landmark stays, since a person has to look at it."""
+    from .plausibility import UNCERTAIN
+
     for landmark in annotation.landmarks.values():
         told = least is not None and landmark.position is not None and landmark.confidence is not None
         if told and landmark.confidence < least:
-            landmark.flags.append(f"uncertain: confidence {landmark.confidence:.2f}, check this point")
+            landmark.flags.append(f"{UNCERTAIN}: confidence {landmark.confidence:.2f}, check this point")
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -20,8 +20,9 @@ from .measurements.coronary import LOW_OSTIUM_MM
 from .measurements.plane import OSTIA_DECIDE_MM, AnnulusPlane, annulus_plane
 from .measurements.row import NotMeasurable
 from .numbers import fixed
-from .volume import Grid
+from .volume import Grid, Volume
 
+UNCERTAIN = "uncertain"  # how a flag on the network's own confidence begins
 UNSEEN = "a guess: nobody can see this point without contrast"
 COINCIDENT_MM = 2.0
 FLAG_Z = 2.5  # standard deviations from the mean that are worth a look: about 1 in 100
@@ -100,6 +101,26 @@ def check(annotation: Annotation, volume_grid: Grid, *, unseen: bool = False) ->
         if plane is not None and point is not None and plane.height(point) < LOW_OSTIUM_MM:
             words = f"low ostium: {fixed(plane.height(point), 1)} mm over the annulus plane"
             annotation.landmarks[label_id].flags.insert(0, words)
+
+
+def check_on(volume: Volume, annotation: Annotation) -> None:
+    """:func:`check` with what the CT itself says: without contrast, predictions are guesses.
+
+    What was said of a prediction's own confidence stays.
+    """
+    from .measurements import landmark_points
+    from .measurements.blood import no_contrast
+
+    doubts = {
+        label_id: [flag for flag in landmark.flags if flag.startswith(UNCERTAIN)]
+        for label_id, landmark in annotation.landmarks.items()
+        if landmark.status is Status.PREDICTED and landmark.position is not None
+    }
+    check(annotation, volume.grid)
+    if no_contrast(volume, landmark_points(annotation, volume.grid)):
+        check(annotation, volume.grid, unseen=True)
+    for label_id, flags in doubts.items():
+        annotation.landmarks[label_id].flags += flags
 
 
 def plausibility_score(annotation: Annotation) -> dict[str, float]:

@@ -199,3 +199,14 @@ def test_storage_order_does_not_matter(root: Tube):
     one = decide(root.volume, *suggestion(root), marks(root))
     two = decide(flipped, *suggestion(root), marks(root))
     assert np.array_equal(one.mask, two.mask[:, ::-1])
+
+
+def test_what_lies_far_from_the_valve_is_not_its_calcium():
+    """Dense contrast in the vena cava, say: even if the network has proposed it."""
+    far = tube(change=together(nodule(9, 3, 5, radius=3), nodule(2, 0, -18, radius=2.5)))
+    result = decide(far.volume, *suggestion(far, (*PLACES[:1], (2, 0, -18, 2.5))), marks(far))
+    heights = (far.volume.grid.to_ras(np.argwhere(result.mask)) - far.center) @ far.n
+    assert len(heights) and heights.min() > 0
+    assert (far.volume.array >= 850).sum() > 1.2 * result.mask.sum()
+    without = decide(far.volume, *suggestion(far, (*PLACES[:1], (2, 0, -18, 2.5))), {})  # nobody knows where the root is
+    assert without.mask is None or without.mask.sum() > result.mask.sum()

@@ -158,3 +158,16 @@ def test_annulus_is_traced_again_until_a_person_corrects_it(folder):
     assert area(folder) == pytest.approx(np.pi * 100, rel=0.01)
     np.testing.assert_array_equal(markups.read_contour(folder / "annulus.mrk.json")[0], own)
     assert set(schema.LANDMARK_IDS) <= set(json.loads((folder / "provenance.json").read_text())["landmarks"])
+
+
+def test_points_that_were_moved_are_judged_anew(folder, capsys):
+    assert main(["measure", str(folder), "--no-report", "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)["flags"]
+    points = markups.read_landmarks(folder / "landmarks.mrk.json").landmarks
+    middle = points["hinge_rcc"].position + points["hinge_lcc"].position
+    points["hinge_rcc"].position = RADIUS * middle / np.linalg.norm(middle)  # half the way to the left cusp's
+    markups.write_landmarks(folder / "landmarks.mrk.json", points)
+    assert main(["measure", str(folder), "--no-report", "--json"]) == 0
+    after = json.loads(capsys.readouterr().out)["flags"]
+    assert any("angle RCC to LCC" in flag for flag in after["hinge_rcc"])
+    assert not any("angle RCC to LCC" in flag for flag in before.get("hinge_rcc", []))

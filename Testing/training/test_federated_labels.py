@@ -197,7 +197,7 @@ def test_teachers_predict_in_the_voxels_of_the_case(tmp_path, monkeypatch):
     hospitals.save(tmp_path / "case_000001.npz", 1, [])
     case = cache.load(tmp_path / "case_000001.npz")
 
-    def view(volume, by_head, centre, crop, spacing_mm, recipe, heart):
+    def view(volume, by_head, centre, crop, spacing_mm, recipe, heart, device):
         grid = geometry.crop_grid(centre, crop, spacing_mm)
         half = fine.output_grid(grid, crop // 2)
         places = [half.to_ijk(point * case.spacing) for point in known.points]

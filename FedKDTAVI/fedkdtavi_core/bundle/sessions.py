@@ -82,7 +82,9 @@ class Session:
         import onnxruntime
 
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            self._fall_back("CUDA was asked for, but this ONNX Runtime has none (install the extra 'gpu')")
+            self._fall_back(
+                "CUDA was asked for, but this ONNX Runtime has none (put onnxruntime-gpu in its place, see README)"
+            )
             return
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds CUDA and cuDNN that were installed as Python packages

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         content = measure_again(args, start(0, args.folder.resolve().name))
     changed = ", ".join(content["changed"]) or "nothing"
     console.say(f"{args.folder}: measured again, changed since the prediction: {changed}")
-    options.say_findings(console, content["notes"], content["warnings"], {})
+    options.say_findings(console, content["notes"], content["warnings"], content["flags"])
     options.say_rows(console, content["measurements"]["rows"])
     console.result({"status": "done", "exit_code": EXIT_OK, "output": str(args.folder), **content})
     return EXIT_OK
@@ -60,6 +60,7 @@ def measure_again(args: argparse.Namespace, progress: Progress) -> dict[str, Any
         InputError: a label file or the CT cannot be read, or it is another CT than the one that was annotated.
         UsageError: the folder cannot be written.
     """
+    from .. import plausibility
     from ..labels.annotated import read_annotation
     from ..labels.case import output_folder
     from ..measurements import measure
@@ -68,6 +69,7 @@ def measure_again(args: argparse.Namespace, progress: Progress) -> dict[str, Any
     volume = _read_ct(args, folder, progress.part(0.0, 0.6))
     progress.step(0.6, "Reading labels")
     found = read_annotation(folder, volume.grid)
+    plausibility.check_on(volume, found.annotation)  # the points may have been moved
     progress.step(0.7, "Measuring")
     measurements = measure(volume, found.annotation)
     with output_folder(folder, force=True) as fresh:
@@ -82,6 +84,7 @@ def measure_again(args: argparse.Namespace, progress: Progress) -> dict[str, Any
         "changed": found.changed,
         "notes": [*volume.info.get("notes", []), *found.notes],
         "warnings": measurements.warnings,
+        "flags": {i: landmark.flags for i, landmark in found.annotation.landmarks.items() if landmark.flags},
         "measurements": measurements.to_dict(),
     }
 

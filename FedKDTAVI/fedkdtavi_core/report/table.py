@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import rowtext, schema
 from ..annotation import Annotation, Status
 from ..numbers import fixed
+from ..plausibility import UNSEEN
 from ..rowtext import format_value, short_name, short_normal
 from . import style
 from .notices import sentence
@@ -130,7 +131,10 @@ def draw_confidence(sheet: Sheet, x: float, y: float, width: float, annotation: 
         bars.barh(number + 0.5, 1, 0.42, color=style.BAND_ODD, lw=0)
         words, color = style_of(landmark)
         if landmark.position is not None and landmark.confidence is not None:
-            bars.barh(number + 0.5, float(landmark.confidence), 0.42, color=label.color, lw=0)
+            # A point that something speaks against is no longer as sure as the network was.
+            color_of_bar = style.MUTED if landmark.flags else label.color
+            if UNSEEN not in landmark.flags:
+                bars.barh(number + 0.5, float(landmark.confidence), 0.42, color=color_of_bar, lw=0)
         sheet.text(x + width, baseline, words, size=style.SMALL, color=color, ha="right")
 
 
@@ -149,6 +153,10 @@ def style_of(landmark: Any) -> tuple[str, str]:
         return str(landmark.status), style.GOOD.ink
     if landmark.confidence is None:
         return "set by hand", style.MUTED
+    if UNSEEN in landmark.flags:
+        return "a guess", style.STOP.ink
+    if landmark.flags:
+        return f"{fixed(100 * landmark.confidence)}%, check", style.CAUTION.ink
     return (
         f"{fixed(100 * landmark.confidence)}%",
         style.CAUTION.ink if landmark.confidence < LOW_CONFIDENCE else style.INK,

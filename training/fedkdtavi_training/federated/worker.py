@@ -53,7 +53,7 @@ class SiteWorker:
         if self._cases is None or self._cases[0] != stage:
             self._cases = (stage, gather(self.site, task.stage))
         found, training = len(self._cases[1].paths), task.stage.training
-        if min(found, training.steps(found) * training.batch) < self.least_cases:
+        if found and min(found, training.steps(found) * training.batch) < self.least_cases:
             raise TooFewError(
                 f"{self.site.name}: round {task.round_number + 1} of {task.stage.name} would learn from fewer than "
                 f"{self.least_cases} cases (it has {found}); nothing was trained, nothing is sent."

@@ -29,9 +29,9 @@ PEAK_MM = 3.0  # how far along each axis a voxel looks for the peak of its depos
 DILATE_MM = 2.0  # the suggestion's voxels are 1.25 mm wide and its border is soft
 MIN_VOLUME_MM3 = 1.0  # smaller separate specks are noise
 MIN_SD_ABOVE_BLOOD = 2.0
-# The valve's own: out to the sinuses' wall (about 1.5 annulus radii) with a margin, from the outflow tract to well above
-# the sinotubular junction (1.69 +- 0.18 radii high, Koshkelashvili 2019): phantoms have calcium up to 2.9 hinge circle
-# radii high. Dense contrast in the vena cava lies farther aside.
+# The valve's own: out to the sinuses' wall (about 1.5 annulus radii) with a margin, from the outflow tract to well
+# above the sinotubular junction (1.69 +- 0.18 radii high, Koshkelashvili 2019): phantoms have calcium up to 2.9 hinge
+# circle radii high. Dense contrast in the vena cava lies farther aside.
 VALVE_BELOW_MM = 15.0
 VALVE_ABOVE = (2.9, 3.0)  # hinge circle's radii, and mm
 VALVE_ASIDE = (2.0, 3.0)

@@ -208,5 +208,7 @@ def test_what_lies_far_from_the_valve_is_not_its_calcium():
     heights = (far.volume.grid.to_ras(np.argwhere(result.mask)) - far.center) @ far.n
     assert len(heights) and heights.min() > 0
     assert (far.volume.array >= 850).sum() > 1.2 * result.mask.sum()
-    without = decide(far.volume, *suggestion(far, (*PLACES[:1], (2, 0, -18, 2.5))), {})  # nobody knows where the root is
+    without = decide(
+        far.volume, *suggestion(far, (*PLACES[:1], (2, 0, -18, 2.5))), {}
+    )  # nobody knows where the root is
     assert without.mask is None or without.mask.sum() > result.mask.sum()

@@ -213,9 +213,8 @@ def _in_the_root(points: np.ndarray, plane: AnnulusPlane) -> np.ndarray:
     """(N,) of (N, 3) RAS mm: near enough to the annulus to belong to the valve or its outflow tract."""
     middle = plane.hinges.mean(axis=0)
     radius = float(np.linalg.norm(plane.hinges - middle, axis=1).mean())
-    away = points - middle
-    height = away @ plane.normal
-    aside = np.linalg.norm(away - height[:, None] * plane.normal, axis=1)
+    height = plane.height(points)
+    aside = np.linalg.norm(points - middle - height[:, None] * plane.normal, axis=1)
     above, reach = (share * radius + more for share, more in (VALVE_ABOVE, VALVE_ASIDE))
     return (height >= -VALVE_BELOW_MM) & (height <= above) & (aside <= reach)
 

@@ -355,3 +355,7 @@ def test_threads_follow_the_machine_and_the_environment(monkeypatch):
     assert sessions.default_threads() == 2
     monkeypatch.setattr(sessions, "_physical_cores", lambda: 1)
     assert sessions.default_threads() == 1
+
+
+def test_a_fine_crop_needs_no_closer_look():
+    assert metadata.parse(json.dumps(_changed("preprocessing.crop_spacing_mm", 0.5)).encode(), "m")

@@ -131,7 +131,7 @@ class SiteDataset:
         centre: Centre,
         *,
         size: int = CROP_VOXELS,
-        spacing: float = 1.25,
+        spacing: float = cache.CROP_SPACING_MM,
         keep: Callable[[SiteCase], bool] = lambda case: True,
     ) -> None:
         self.site: Site = open_site(Path(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows, atomically; None is an empty cell."""
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write all rows, atomically; None is an empty cell. ``columns`` are those of the rows when not given."""
     text = io.StringIO(newline="")
-    # Rows of an older program may lack columns.
-    columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))
+    if columns is None:  # rows of an older program may lack some
+        columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

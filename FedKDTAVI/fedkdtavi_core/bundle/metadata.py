@@ -202,11 +202,12 @@ def _check_preprocessing(entry: dict[str, Any], where: str) -> None:
     views = entry.get("views", [])
     if not isinstance(views, list) or len(views) > 8 or not all(_is_offset(view) for view in views):
         raise BundleError(f"{where}: preprocessing.views must be at most 8 offsets of three numbers up to 20 mm.")
-    near = entry.get("closer_look_mm", entry["crop_spacing_mm"] / 2)
-    if not _is_number(near) or not 0.3 <= near < entry["crop_spacing_mm"]:
-        raise BundleError(
-            f"{where}: preprocessing.closer_look_mm must be a number from 0.3 mm, and finer than crop_spacing_mm."
-        )
+    if "closer_look_mm" in entry:
+        near = entry["closer_look_mm"]
+        if not _is_number(near) or not 0.3 <= near < entry["crop_spacing_mm"]:
+            raise BundleError(
+                f"{where}: preprocessing.closer_look_mm must be a number from 0.3 mm, and finer than crop_spacing_mm."
+            )
     ours = {"clip": list(intensity.CLIP_HU), "shift": intensity.SHIFT_HU, "scale": intensity.SCALE_HU}
     for key, value in ours.items():
         if entry.get(key) != value:

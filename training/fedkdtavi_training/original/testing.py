@@ -7,7 +7,6 @@ distance to what the hospital's own observer has set, so it holds that observer'
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from fedkdtavi_core import schema
-from fedkdtavi_core.atomic import replace_file
 
-from .. import cache, networks
+from .. import cache, networks, tally
 from ..federated.config import Stage
 from ..federated.messages import Driver, Task, Update, Weights
 from ..federated.pseudo import look
@@ -46,11 +44,7 @@ class CaseLog:
         names = tuple(str(part) for part in key)
         self._tests[names] = [dict(zip(KEY, names, strict=True)) | row for row in rows]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for rows in self._tests.values() for row in rows)
-        replace_file(self.path, text.getvalue().encode())
+        tally.write_rows(self.path, [row for rows in self._tests.values() for row in rows], COLUMNS)
 
     def tests(self) -> dict[tuple[str, ...], list[Row]]:
         """Arm, stage, round, update, site -> rows."""

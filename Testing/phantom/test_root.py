@@ -16,6 +16,27 @@ from fedkdtavi_training.phantom.root import Root
 from fedkdtavi_training.phantom.shapes import Ellipsoid, frame
 
 
+def test_no_calcium_floats_above_the_open_leaflets():
+    biggest = 6.0  # half axis of the largest nodule in mm
+    seen = 0
+    for seed in range(40):
+        crop, anatomy = (make(np.random.default_rng([77, seed])) for make in (_calcium_of, Anatomy.sample))
+        if anatomy.valve.opening < 0.5 or not len(crop):
+            continue
+        seen += 1
+        assert crop.max() < anatomy.root.commissure_height.max() + biggest
+    assert seen >= 5
+
+
+def _calcium_of(rng: np.random.Generator) -> np.ndarray:
+    """Heights (mm, unwarped, above the annulus plane) of the calcium of the patient that ``rng`` draws."""
+    anatomy = Anatomy.sample(rng)
+    grid = Grid((56, 56, 56), np.array([[1.25, 0, 0, -34], [0, 1.25, 0, -34], [0, 0, 1.25, -34], [0, 0, 0, 1.0]]))
+    canvas = Canvas(grid, replace(anatomy.pose, rotation=np.eye(3), scale=1.0, warp=Warp.none()), rng)
+    paint_calcium(canvas, anatomy.root, anatomy.valve, anatomy.tissue, rng)
+    return grid.to_ras(np.argwhere(canvas.calcium > 0.5)) @ anatomy.root.axis
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_hinge_points_lie_in_their_plane_and_run_counter_clockwise(seed):
     root = Root.sample(np.random.default_rng(seed))

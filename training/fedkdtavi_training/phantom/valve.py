@@ -142,7 +142,8 @@ def paint_calcium(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng:
                     centre_of = (cusp, rng.normal(0, 0.4), rng.uniform(0.3, 1.0))
                 cusp = centre_of[0]
                 place = float(np.clip(centre_of[1] + rng.normal(0, 0.2), -0.97, 0.97))
-                s = float(np.clip(centre_of[2] + rng.normal(0, 0.12), 0.2, 1.0))
+                # An open leaflet ends at the orifice: what lay farther in would float in the blood above its free edge.
+                s = float(np.clip(centre_of[2] + rng.normal(0, 0.12), max(0.2, valve.opening), 1.0))
                 theta = _angle(root, cusp, place)
                 h = float(valve.leaflet_height(root, np.array(cusp), np.array(place), np.array(s)))
             else:

@@ -133,6 +133,15 @@ def test_half_of_each_deposits_peak_finds_its_size_through_the_blur():
     assert "halfway" in result.rule and "here 5" in result.rule
 
 
+def test_half_maximum_measures_in_the_weakest_contrast_too():
+    """At 120 HU of blood, as at 400; under 100 HU there is no contrast and nothing is measured."""
+    usual, weak, none = (tube(blood=blood, tissue=60, change=BALLS) for blood in (400, 120, 80))
+    want, found = (decide(root.volume, *suggestion(root), marks(root), rule=HALF_MAX) for root in (usual, weak))
+    assert found.refused is None
+    assert found.volume_mm3 == pytest.approx(want.volume_mm3, rel=0.1)
+    assert "no contrast" in decide(none.volume, *suggestion(none), marks(none), rule=HALF_MAX).refused
+
+
 def test_half_maximum_counts_no_blood(root: Tube):
     """A region suggested in blood alone holds no peak that stands out from it."""
     noisy = tube(noise=40)

@@ -14,8 +14,9 @@ from .plane import AnnulusPlane, annulus_plane
 from .row import NotMeasurable
 from .sampling import voxels_in_cylinder
 
-# Blood without contrast has 30-60 HU; venous-phase contrast starts near 180. Between them: no contrast to speak of.
-MIN_CONTRAST_HU = 150.0
+# Blood without contrast has 30-60 HU. From 100 HU on there is some, if little of it (a venous phase at high voltage):
+# deposits still stand out from it, and the contour is refused by its own checks where it has no edge.
+MIN_CONTRAST_HU = 100.0
 MIN_VOXELS = 30
 INNER_SHARE = 0.6  # of the circle's radius: stays off the wall, its calcium and an eccentric annulus
 ROOT_RANGE_MM = (-6.0, 6.0)

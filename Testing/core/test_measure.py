@@ -252,6 +252,27 @@ def test_without_contrast_nothing_of_the_lumen_is_measured():
     assert measure(root.volume, annotation).value("height_lca") == pytest.approx(15)
 
 
+def test_a_number_from_a_flagged_prediction_says_so_and_one_from_a_reviewed_point_does_not(root: Tube):
+    annotation = root.annotation()
+
+    def told() -> dict[str, str]:
+        return {
+            row["id"]: row["warning"] for row in measure(root.volume, annotation).rows() if "flagged" in row["warning"]
+        }
+
+    assert told() == {}
+    annotation.landmarks["ms_lower"].flags = ["septum's height: 12 mm, more than usual"]
+    assert set(told()) == {"ms_lower_depth", "ms_height"}
+    annotation.landmarks["ostium_rca"].flags = ["uncertain: confidence 0.30, check this point"]
+    assert told()["height_rca"] == "derived from RCA, flagged: check it"
+    annotation.landmarks["hinge_ncc"].flags = ["uncertain: confidence 0.30, check this point"]
+    assert {"three_cusp_lao", "root_angulation", "height_lca"} <= set(told())
+    assert told()["height_rca"] == "derived from NCC, RCA, flagged: check them"
+    for landmark in annotation.landmarks.values():
+        landmark.status = Status.CONFIRMED
+    assert told() == {}
+
+
 def test_a_reviewed_contour_is_measured_as_it_is(root: Tube):
     annotation = root.annotation()
     annotation.annulus_contour = circle_points(root.center, root.n, 14)

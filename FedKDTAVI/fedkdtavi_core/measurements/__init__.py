@@ -22,6 +22,7 @@ from .carm import missing_rows as no_carm_rows
 from .contour import Contour, circle_points, trace_lumen
 from .coronary import coronary_rows
 from .curve import CurveSize, measure_curve
+from .doubt import doubted
 from .plane import AnnulusPlane, annulus_plane
 from .plane import missing_rows as no_plane_rows
 from .points import OUTSIDE, landmark_points, outside_points
@@ -194,7 +195,18 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
     warnings += [plane_reason] if plane_reason else []
     warnings += [f"annulus {contour.reason}"] if contour.reason and not plane_reason else []
     warnings += [contour.warning] if contour.warning else []
-    return Measurements(suitability, plane, plane_reason, contour, volumes, rule, carm, points, rows, tuple(warnings))
+    return Measurements(
+        suitability,
+        plane,
+        plane_reason,
+        contour,
+        volumes,
+        rule,
+        carm,
+        points,
+        doubted(rows, annotation),
+        tuple(warnings),
+    )
 
 
 def _measure_calcium(

@@ -148,6 +148,17 @@ def test_an_extra_that_is_not_installed_says_how(entry, capsys):
     )
 
 
+def test_the_hint_names_all_that_a_command_needs(entry, capsys):
+    def needs_pydantic(argv):
+        raise ModuleNotFoundError("No module named 'pydantic'", name="pydantic")
+
+    entry(needs_pydantic)
+    assert main(["federation", "simulate"]) == errors.EXIT_USAGE
+    assert 'needs pydantic, which is not installed; install it with pip install "fedkdtavi[train,federated]"' in (
+        capsys.readouterr().err
+    )
+
+
 def test_every_entry_point_is_described():
     import tomllib
 

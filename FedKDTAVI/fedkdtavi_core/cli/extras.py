@@ -62,7 +62,8 @@ def run(name: str, arguments: list[str], core_commands: Collection[str]) -> int:
         extra = _EXTRA_OF.get(missing)
         if extra is None:
             raise
-        how = f'pip install "fedkdtavi[{extra}]"'
+        whole = _KNOWN[name][1] if name in _KNOWN else ""  # all that the command needs, not what was missed first
+        how = f'pip install "fedkdtavi[{whole or extra}]"'
         raise UsageError(
             f"fedkdtavi {name}: needs {missing}, which is not installed; install it with {how}."
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,18 @@ def test_a_run_that_is_refused_leaves_the_configuration_of_the_one_that_lies_the
     with pytest.raises(UsageError, match="another configuration"):
         train.train(settings.model_copy(update={"lr": 0.5}), echo=False)
     assert config.read(tmp_path / "config.json") == settings
+
+
+def test_a_run_does_not_go_on_with_other_cases(crops, tmp_path):
+    own = tmp_path / "crops"
+    shutil.copytree(crops, own)
+    settings = tiny(tmp_path / "run", own, task="teacher", network={"channels": [4, 8]}, steps=2, held_out=1)
+    train.train(settings, echo=False)
+    train.train(settings, echo=False)
+    first = sorted(own.glob("case_*.npz"))[0]
+    shutil.copy(first, own / "case_000900.npz")
+    with pytest.raises(UsageError, match="holds other cases than when this run began"):
+        train.train(settings, echo=False)
 
 
 def test_an_unknown_key_is_refused_by_name(tmp_path):

@@ -112,6 +112,7 @@ class Run:
         self.step = 0
         self.bad = 0
         self.skipped = 0
+        self.learns_from = ""  # digest of the cases' names, where somebody sets it: a run must not go on with others
 
     def advance(
         self, batch: dict[str, torch.Tensor], penalty: Callable[[], torch.Tensor] | None = None
@@ -168,6 +169,7 @@ class Run:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         tensors |= self.moments()
         state = {"step": self.step, "bad": self.bad, "skipped": self.skipped, "config": self.config.digest()}
+        state["learns_from"] = self.learns_from
         state |= {"scaler": self.scaler.state_dict()} if self.on_gpu else {}
         content = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"state": json.dumps(state)})
         try:
@@ -182,7 +184,7 @@ class Run:
 
         Raises:
             InputError: the file is no checkpoint of a training; a pickle is none.
-            UsageError: it belongs to another configuration.
+            UsageError: it belongs to another configuration, or to other cases.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -194,6 +196,11 @@ class Run:
             raise InputError(f"{path} is no checkpoint of a training ({error}); remove it and start again.") from error
         if state["config"] != self.config.digest():
             raise UsageError(f"{path} was written with another configuration; give another output folder.")
+        if state.get("learns_from", self.learns_from) != self.learns_from:
+            raise UsageError(
+                f"{path}: the cache holds other cases than when this run began; give the same ones, or another output "
+                "folder."
+            )
         self.step, self.bad, self.skipped = state["step"], state["bad"], state["skipped"]
         if self.on_gpu:
             self.scaler.load_state_dict(state["scaler"])
@@ -246,6 +253,8 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
         )
     learning, held_out = paths[: len(paths) - config.held_out], paths[len(paths) - config.held_out :]
     run = Run(config)
+    names = [f"{path.parent.name}/{path.name}" for path in paths]
+    run.learns_from = hashlib.sha256("\n".join(names).encode()).hexdigest()
     if (out / CHECKPOINT).exists():
         run.resume(out / CHECKPOINT)
     # Only now: a run that is refused leaves the file of the one that lies there.

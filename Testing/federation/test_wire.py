@@ -36,13 +36,14 @@ def update() -> Update:
 
 def test_a_task_comes_back_as_it_was(stage):
     weights = {"body.0.weight": torch.full((3, 2), 1 / 3), "heads.ms.bias": torch.tensor([-0.0, 1e-38])}
-    teachers = {"ms": Teacher("teacher", {"channels": [4, 8]}, {"a.b": torch.ones(2)}, "ef" * 32)}
+    teachers = {"ms": Teacher("teacher", {"channels": [4, 8]}, {"a.b": torch.ones(2)}, "ef" * 32, 0.85)}
     task = Task("train", stage, 7, weights, teachers)
     back = wire.task_from_wire(*wire.task_to_wire(task))
     assert back.stage == stage and (back.kind, back.round_number) == ("train", 7)
     for name, value in weights.items():
         assert back.weights[name].numpy().tobytes() == value.numpy().tobytes()
     assert back.teachers["ms"].network == {"channels": [4, 8]} and back.teachers["ms"].digest == "ef" * 32
+    assert back.teachers["ms"].closer_look_mm == 0.85
     assert torch.equal(back.teachers["ms"].weights["a.b"], torch.ones(2))
 
 

@@ -190,6 +190,16 @@ def test_stage_one_sees_only_what_is_labelled(tmp_path):
     assert len(site.test_cases(0.5)) == 2
 
 
+def seen_in(known: cache.Case, grid: Grid, heads, off_mm: float = 0.0, sigma: float = 0.5) -> pseudo._View:
+    """What a network would say that knows the answer, ``off_mm`` too far along the first axis."""
+    half = fine.output_grid(grid, grid.shape[0] // 2)
+    places = np.array([half.to_ijk(point * known.spacing + [off_mm, 0, 0]) for point in known.points])
+    landmarks = np.log(heatmap.target(places, half.shape, sigma, normalised=True) + 1e-12)
+    calc = geometry.resample_labels(known.calc, np.diag([known.spacing] * 3 + [1.0]), grid)
+    all_logits = {"hps": landmarks[None, :5], "ms": landmarks[None, 5:], "calc": 40.0 * calc[None, None] - 20.0}
+    return pseudo._View({head: all_logits[head].astype(np.float32) for head in heads}, grid)
+
+
 def test_teachers_predict_in_the_voxels_of_the_case(tmp_path, monkeypatch):
     """A heatmap around a known place comes back as that place, however the crop was centred."""
     hospitals.save(tmp_path / "case_000000.npz", 1, ["hps", "ms", "calc"])
@@ -197,16 +207,7 @@ def test_teachers_predict_in_the_voxels_of_the_case(tmp_path, monkeypatch):
     hospitals.save(tmp_path / "case_000001.npz", 1, [])
     case = cache.load(tmp_path / "case_000001.npz")
 
-    def view(volume, by_head, centre, crop, spacing_mm, recipe, heart, device):
-        grid = geometry.crop_grid(centre, crop, spacing_mm)
-        half = fine.output_grid(grid, crop // 2)
-        places = [half.to_ijk(point * case.spacing) for point in known.points]
-        logits = np.log(heatmap.target(places, half.shape, 0.5, normalised=True) + 1e-12)
-        found = dict(zip(schema.LANDMARK_IDS, heatmap.decode(logits, half), strict=True))
-        corner = geometry.resample_labels(known.calc, np.diag([case.spacing] * 3 + [1.0]), grid)
-        return found, corner.astype(np.float32), grid
-
-    monkeypatch.setattr(pseudo, "_view", view)
+    monkeypatch.setattr(pseudo._View, "of", lambda volume, by_head, grid, heart, device: seen_in(known, grid, by_head))
     seen = pseudo.look(case, {"hps": None, "ms": None, "calc": None}, 32, hospitals.SPACING)
     np.testing.assert_allclose(seen["mean"], known.points, atol=0.1)
     assert (seen["confidence"] > 0.9).all()
@@ -216,6 +217,28 @@ def test_teachers_predict_in_the_voxels_of_the_case(tmp_path, monkeypatch):
     overlap = (seen["calc"] > 127) & (known.calc > 0)
     assert overlap.sum() > 0.8 * known.calc.sum()
     assert seen["calc_certainty"] == 1
+
+
+def test_a_teacher_that_looks_twice_labels_as_it_is_used(tmp_path, monkeypatch):
+    """Its usual look is 3 mm off, its closer look is right and surer."""
+    hospitals.save(tmp_path / "case_000000.npz", 1, ["hps", "ms", "calc"])
+    case = cache.load(tmp_path / "case_000000.npz")
+    looks = []
+
+    def of(volume, by_head, grid, heart, device):
+        usual = grid.spacing[0] > 4.5
+        looks.append(float(grid.spacing[0]))
+        return seen_in(case, grid, by_head, 3.0 if usual else 0.0, 1.0 if usual else 0.5)
+
+    monkeypatch.setattr(pseudo._View, "of", of)
+    heads = {"hps": None, "ms": None, "calc": None}
+    once = pseudo.look(case, heads, 32, 5.0)
+    twice = pseudo.look(case, heads, 32, 5.0, closer=dict.fromkeys(heads, 4.0))
+    coarse = pseudo.look(case, heads, 32, 5.0, closer=dict.fromkeys(heads, 0.5 * case.spacing))
+    off = [np.abs((seen["mean"] - case.points)[:, 0]).mean() * case.spacing for seen in (once, twice, coarse)]
+    assert off[0] == pytest.approx(3, abs=0.3) and off[2] == pytest.approx(off[0])
+    assert off[1] < 1
+    assert set(looks) == {5.0, 4.0}
 
 
 def test_a_wild_guess_does_not_accuse_its_neighbours(tmp_path):

@@ -23,6 +23,7 @@ from fedkdtavi_core.errors import UsageError
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
 
 
+FINE_ENOUGH = 1.05  # a crop cached at up to so many times the closer look's voxel size is fine enough for it
 ROOMY = 1.2  # a cached crop's side over the network's, at least, to be turned and shifted in
 
 
@@ -118,7 +119,7 @@ class TrainConfig(_Strict):
         A fine crop is for the closer look, and for the usual one, too, if it is large enough to be shifted and turned.
         """
         usual = self.loss.spacing_mm
-        if self.closer_look_mm is None or cached_mm > 1.05 * self.closer_look_mm:
+        if self.closer_look_mm is None or cached_mm > FINE_ENOUGH * self.closer_look_mm:
             return (usual,)
         return (self.closer_look_mm, usual) if side * cached_mm >= ROOMY * self.crop * usual else (self.closer_look_mm,)
 

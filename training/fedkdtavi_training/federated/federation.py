@@ -76,7 +76,8 @@ class Federation:
             weights, summary["student"] = self._train(
                 stage, network, start, pseudo_labels=pseudo, inputs=pseudo["sites"]
             )
-            teacher = Teacher(stage.training.model, network.arguments, floating(weights), train.digest(weights))
+            look = stage.training.closer_look_mm
+            teacher = Teacher(stage.training.model, network.arguments, floating(weights), train.digest(weights), look)
             teachers, start = dict.fromkeys(HEADS, teacher), weights
         return summary
 
@@ -103,12 +104,14 @@ class Federation:
             network, task, metadata = _read(given)
             weights = network.state_dict()
             link = {"digest": train.digest(weights), "trained_before": metadata}
-            return Teacher(task, network.arguments, floating(weights), link["digest"]), link
+            look = metadata.get("closer_look_mm")
+            return Teacher(task, network.arguments, floating(weights), link["digest"], look), link
         training = self.experiment.teacher_of(head)
         stage = self._stage(f"teacher-{head}", (head,), training)
         network, start = self._start(training, self.experiment.init if self.experiment.task else None)
         weights, link = self._train(stage, network, start)
-        return Teacher(training.model, network.arguments, floating(weights), link["digest"]), link
+        look = training.closer_look_mm
+        return Teacher(training.model, network.arguments, floating(weights), link["digest"], look), link
 
     def _stage(self, name: str, heads: tuple[str, ...], training: Training, **changes: Any) -> Stage:
         experiment = self.experiment

@@ -17,12 +17,16 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained teacher as it is sent to the sites: its network's description and its weights."""
+    """A trained teacher as it is sent to the sites: its network's description, its weights, and how it looks.
+
+    ``closer_look_mm`` is the voxel size of its second, closer look; None: it has learned no such look.
+    """
 
     model: str
     network: dict[str, Any]
     weights: Weights
     digest: str
+    closer_look_mm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ weighs in training is decided there (:mod:`.labels`), so one set serves soft and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from fedkdtavi_core.errors import InputError
 from fedkdtavi_core.volume import Grid, Volume
 
 from .. import cache, networks, train
+from ..config import FINE_ENOUGH
 from ..data import heart_channel
 from ..networks import sees_heart
-from ..seed_recipe.readout import HEATMAPS, read
+from ..seed_recipe.readout import HEATMAPS, OF_RECIPE, read
 from .config import Stage
 from .labels import row_slice
 from .messages import Teacher, Update
@@ -53,10 +55,12 @@ def label_site(
     digests, sums = [], dict.fromkeys(made_by, 0.0)
     loss = stage.training.loss
     view = (stage.training.crop, loss.spacing_mm, loss.recipe)
+    closer = {head: one.closer_look_mm for head, one in teachers.items() if one.closer_look_mm is not None}
+    seen_as = (*view, closer) if closer else view
     for done, (key, case) in enumerate(cases.items(), 1):
-        if not store.holds(key, made_by, case.digest, view):
-            seen = look(cache.load(case.path), by_head, *view, device=device)
-            store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest), view)
+        if not store.holds(key, made_by, case.digest, seen_as):
+            seen = look(cache.load(case.path), by_head, *view, closer=closer, device=device)
+            store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest), seen_as)
         pseudo = store.load(key)
         digests.append((key, pseudo.digest))
         for head in sums:
@@ -74,23 +78,38 @@ def look(
     spacing_mm: float,
     recipe: str = HEATMAPS,
     *,
+    closer: Mapping[str, float] | None = None,
     device: str = "cpu",
 ) -> dict[str, object]:
     """What the networks see in one case: the fields of :class:`.pseudo_store.Pseudo` but for the digests.
 
     The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
-    hinge points that are seen. Axes of the case are R, A, S with its first voxel at 0 mm. The networks are on
-    ``device``; all but they is done on the CPU.
+    hinge points that are seen. Heads in ``closer`` (head -> voxel size in mm) are then seen that closely, too, if the
+    case is cached that fine, and both looks become one as they do in use (:func:`fedkdtavi_core.fine.closer`). Axes of
+    the case are R, A, S with its first voxel at 0 mm. The networks are on ``device``; all but they is done on the CPU.
     """
     if not case.heart_known and any(sees_heart(network.arguments) for network in by_head.values()):
         raise InputError("A case has no heart classes to condition on; crop it anew with a bundle's coarse network.")
     affine = np.diag([case.spacing, case.spacing, case.spacing, 1.0])
     volume = Volume(case.hu, affine)
     first = volume.grid.to_ras((np.array(case.hu.shape) - 1) / 2)
-    decoded, calc, grid = _view(volume, by_head, first, crop, spacing_mm, recipe, case.heart, device)
-    better = fine.better_center(decoded, first, first) if "hps" in by_head else None
+
+    def view(nets: Mapping[str, torch.nn.Module], centre: np.ndarray, voxel_mm: float) -> _View:
+        return _View.of(volume, nets, geometry.crop_grid(centre, crop, voxel_mm), case.heart, device)
+
+    usual = view(by_head, first, spacing_mm)
+    better = fine.better_center(usual.landmarks(recipe), first, first) if "hps" in by_head else None
     if better is not None:
-        decoded, calc, grid = _view(volume, by_head, better, crop, spacing_mm, recipe, case.heart, device)
+        usual = view(by_head, better, spacing_mm)
+    decoded, calc, grid = usual.landmarks(recipe), usual.calcium(), usual.grid
+    middle = fine.root_center({i: one.position for i, one in decoded.items()})
+    near = {head: mm for head, mm in (closer or {}).items() if head in by_head and case.spacing <= FINE_ENOUGH * mm}
+    for voxel_mm in sorted(set(near.values())) if middle is not None else ():
+        close = view({head: by_head[head] for head, mm in near.items() if mm == voxel_mm}, middle, voxel_mm)
+        decoded |= {
+            i: _as_one(decoded[i], one) for i, one in close.landmarks(recipe, times=usual).items() if i in decoded
+        }
+        calc, grid = (close.calcium(), close.grid) if "calc" in close.logits else (calc, grid)
     count = len(schema.LANDMARK_IDS)
     seen = {
         "mean": np.full((count, 3), np.nan, np.float32),
@@ -122,39 +141,53 @@ def calcium_certainty(probability: np.ndarray) -> float:
     return float(np.abs(2 * asked - 1).mean()) if asked.size else 0.0
 
 
-def _view(
-    volume: Volume,
-    by_head: Mapping[str, torch.nn.Module],
-    centre: np.ndarray,
-    crop: int,
-    spacing_mm: float,
-    recipe: str,
-    heart: np.ndarray,
-    device: str,
-) -> tuple[dict[str, heatmap.Decoded], np.ndarray | None, Grid]:
-    grid = geometry.crop_grid(centre, crop, spacing_mm)
-    image = torch.from_numpy(intensity.normalise(geometry.resample(volume, grid)))[None, None]
-    image = image.to(memory_format=torch.channels_last_3d)
-    both = image
-    if any(sees_heart(network.arguments) for network in by_head.values()):
-        classes = geometry.resample_labels(heart, volume.affine, grid)
-        both = torch.cat([image, torch.from_numpy(heart_channel(classes))[None, None]], dim=1)
-        both = both.to(memory_format=torch.channels_last_3d)
-    outputs: dict[int, dict[str, torch.Tensor]] = {}
-    decoded: dict[str, heatmap.Decoded] = {}
-    calc = None
-    for head, network in by_head.items():
-        if id(network) not in outputs:
+def _as_one(usual: heatmap.Decoded, close: heatmap.Decoded) -> heatmap.Decoded:
+    position, covariance, raw = fine.closer((usual.position, usual.covariance, usual.confidence), close)
+    return replace(usual, position=position, covariance=covariance, confidence=raw)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the networks say of one crop: head -> (1, C, D, H, W) logits, and the crop's grid."""
+
+    logits: dict[str, np.ndarray]
+    grid: Grid
+
+    @classmethod
+    def of(
+        cls, volume: Volume, by_head: Mapping[str, torch.nn.Module], grid: Grid, heart: np.ndarray, device: str
+    ) -> _View:
+        image = torch.from_numpy(intensity.normalise(geometry.resample(volume, grid)))[None, None]
+        image = image.to(memory_format=torch.channels_last_3d)
+        both = image
+        if any(sees_heart(network.arguments) for network in by_head.values()):
+            classes = geometry.resample_labels(heart, volume.affine, grid)
+            both = torch.cat([image, torch.from_numpy(heart_channel(classes))[None, None]], dim=1)
+            both = both.to(memory_format=torch.channels_last_3d)
+        outputs: dict[int, dict[str, torch.Tensor]] = {}
+        for network in {id(network): network for network in by_head.values()}.values():
             with torch.inference_mode():
                 outputs[id(network)] = network((both if sees_heart(network.arguments) else image).to(device))
-        logits = outputs[id(network)][head][0].float().cpu().numpy()
-        if head == "calc":
-            calc = np.exp(-np.logaddexp(np.float32(0), -logits[0]))
-        else:
-            found = read(recipe, logits, fine.output_grid(grid, logits.shape[1]))
+        return cls({h: outputs[id(network)][h].float().cpu().numpy() for h, network in by_head.items()}, grid)
+
+    def landmarks(self, recipe: str, times: _View | None = None) -> dict[str, heatmap.Decoded]:
+        """Landmark id -> Decoded, without the missing; heatmaps multiplied by those of the view ``times``, if given."""
+        heads = {h: {"outputs": schema.HEADS[h], "readout": OF_RECIPE[recipe]} for h in self.logits if h != "calc"}
+        logits = self.logits
+        if times is not None:
+            logits = logits | fine.both(times.logits, times.grid, self.logits, self.grid, heads)
+        decoded: dict[str, heatmap.Decoded] = {}
+        for head in heads:
+            found = read(recipe, logits[head][0], fine.output_grid(self.grid, logits[head].shape[2]))
             pairs = zip(schema.HEADS[head], found, strict=True)
             decoded |= {label_id: one for label_id, one in pairs if one is not None}
-    return decoded, calc, grid
+        return decoded
+
+    def calcium(self) -> np.ndarray | None:
+        """(S, S, S) probability, or None without that head."""
+        if "calc" not in self.logits:
+            return None
+        return np.exp(-np.logaddexp(np.float32(0), -self.logits["calc"][0, 0]))
 
 
 def _plausibility(case: cache.Case, decoded: Mapping[str, heatmap.Decoded], grid: Grid) -> np.ndarray:

@@ -101,7 +101,12 @@ def task_to_wire(task: Task) -> tuple[str, Arrays]:
         "stage": task.stage.model_dump(mode="json"),
         "round": task.round_number,
         "teachers": {
-            head: {"model": one.model, "network": one.network, "digest": one.digest}
+            head: {
+                "model": one.model,
+                "network": one.network,
+                "digest": one.digest,
+                "closer_look_mm": one.closer_look_mm,
+            }
             for head, one in task.teachers.items()
         },
     }
@@ -120,7 +125,11 @@ def task_from_wire(header: str, arrays: Mapping[str, np.ndarray]) -> Task:
         stage = Stage.model_validate(told["stage"])
         teachers = {
             head: Teacher(
-                str(one["model"]), dict(one["network"]), _part(arrays, f"teacher/{head}/"), str(one["digest"])
+                str(one["model"]),
+                dict(one["network"]),
+                _part(arrays, f"teacher/{head}/"),
+                str(one["digest"]),
+                None if one["closer_look_mm"] is None else float(one["closer_look_mm"]),
             )
             for head, one in dict(told["teachers"]).items()
         }

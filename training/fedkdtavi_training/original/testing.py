@@ -105,7 +105,9 @@ def look_at(path: Path, stage: Stage, weights: Weights) -> Row:
     network.load_state_dict(weights)
     case = cache.load(path)
     by_head = dict.fromkeys(stage.heads, network.eval())
-    seen = look(case, by_head, training.crop, training.loss.spacing_mm, training.loss.recipe)
+    near = training.closer_look_mm
+    closer = None if near is None else dict.fromkeys(stage.heads, near)
+    seen = look(case, by_head, training.crop, training.loss.spacing_mm, training.loss.recipe, closer=closer)
     row: Row = {"case": path.stem.removeprefix("case_")}
     learned = {label for head in stage.heads for label in schema.HEADS[head]}
     for number, label in enumerate(schema.LANDMARK_IDS):

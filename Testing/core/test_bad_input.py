@@ -106,6 +106,13 @@ def renamed_nifti_folder(folder):
     return folder
 
 
+def folder_of_two(tmp_path):
+    folder = renamed_nifti_folder(tmp_path)
+    first = next(iter(folder.iterdir()))
+    first.with_name(f"b-{first.name}").write_bytes(first.read_bytes())
+    return folder
+
+
 def mhd_without_data(folder):
     itk(folder / "ct.mhd")
     (folder / "ct.raw").unlink()
@@ -160,6 +167,7 @@ TABLE = {
     "tar.gz": (lambda f: tarred(f / "ct.tar.gz"), "is an archive"),
     "folder with text": (lambda f: raw(f / "a.txt", b"hello").parent, "no DICOM images"),
     "folder with a NIfTI": (renamed_nifti_folder, "give that file itself"),
+    "folder with two": (folder_of_two, "2 other image files, such as .*give the files themselves"),
     "pipe": (fifo, "neither a file nor a folder"),
     "text": (lambda f: raw(f / "ct.txt", b"this is no image " * 50), "no image format known"),
     "text named nii": (lambda f: raw(f / "ct.nii", b"this is no image " * 50), "no NIfTI header"),

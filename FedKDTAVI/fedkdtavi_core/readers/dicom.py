@@ -87,8 +87,11 @@ def _no_images(path: Path, broken: list[Path]) -> Exception:
         return refuse(path, f"holds only damaged DICOM files ({broken[0].name})", "copy or export the series again")
     if path.is_dir():
         other = sorted(p.name for p in path.iterdir() if p.name.lower().endswith(_IMAGE_SUFFIXES))
-        if other:
+        if len(other) == 1:
             return refuse(path, f"is a folder without DICOM images but with {other[0]}", "give that file itself")
+        if other:
+            what = f"is a folder without DICOM images but with {len(other)} other image files, such as {other[0]}"
+            return refuse(path, what, "give the files themselves")
         if not any(path.iterdir()):
             return refuse(path, "is an empty folder", "give a folder with DICOM images")
     return refuse(path, "holds no DICOM images", "give a folder with DICOM images, or a NIfTI, NRRD or MHA file")

@@ -121,6 +121,24 @@ def test_slices_keep_a_constant_and_a_ramp(width):
     np.testing.assert_allclose(ramp[8:-8], np.arange(64.0)[8:-8], atol=0.01)
 
 
+def test_the_scanner_of_the_virtual_hospitals_takes_a_share_of_the_samples(crops):
+    hu = cache.load(sorted(crops.glob("*.npz"))[0]).hu.astype(np.float32)[:48, :48, :48]
+    nowhere = np.full((7, 3), np.nan)
+
+    def picture(share: float, seed: int) -> np.ndarray:
+        still = AugmentConfig(contrast=0, context=0, motion=0, in_plane=0, slices=0, streaks=0, noise=0, scanner=share)
+        return augment.apply(hu, nowhere, 1.25, still, np.random.default_rng(seed))
+
+    np.testing.assert_array_equal(picture(0.0, 1), hu)
+    for seed in range(6):
+        taken = picture(1.0, seed)
+        assert np.isfinite(taken).all() and taken.shape == hu.shape
+        assert np.abs(taken - hu).mean() > 2
+        np.testing.assert_array_equal(taken, picture(1.0, seed))
+    assert "scanner" not in AugmentConfig().model_dump()
+    assert AugmentConfig(scanner=0.5).model_dump()["scanner"] == 0.5
+
+
 def test_augmentation_stays_finite_and_keeps_the_order_of_tissues():
     rng = np.random.default_rng(0)
     for seed in range(20):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from .config import AugmentConfig
+from .phantom.scanner import ScannerStyle, degrade
 
 Rng = np.random.Generator
 
@@ -25,6 +26,8 @@ def apply(hu: np.ndarray, points: np.ndarray, spacing: float, config: AugmentCon
         hu = contrast(hu, rng)
     if rng.random() < config.context:
         hu = random_context(hu, points, spacing, rng)
+    if config.scanner and rng.random() < config.scanner:
+        return scan(hu, spacing, rng)
     if rng.random() < config.motion:
         hu = motion(hu, spacing, rng)
     operators = [None, None, None]
@@ -44,6 +47,15 @@ def apply(hu: np.ndarray, points: np.ndarray, spacing: float, config: AugmentCon
     if rng.random() < config.noise:
         hu = hu + noise(hu.shape, spacing, config.noise_hu, rng)
     return np.ascontiguousarray(hu, np.float32)
+
+
+def scan(hu: np.ndarray, spacing: float, rng: Rng) -> np.ndarray:
+    """What a scanner of the training ranges makes of it: kernel with overshoot, slices with their own noise, motion.
+
+    It is the imaging chain of the virtual hospitals (:mod:`.phantom.scanner`). Slices mostly run along the body.
+    """
+    axis = 2 if rng.random() < 0.8 else int(rng.integers(2))
+    return degrade(hu, np.full(3, spacing), ScannerStyle.sample(rng), rng, axis=axis)
 
 
 def contrast(hu: np.ndarray, rng: Rng) -> np.ndarray:

@@ -35,8 +35,8 @@ class _Strict(BaseModel):
 
 
 def without_the_usual(dumped: dict[str, Any]) -> dict[str, Any]:
-    """So that the digests of usual runs are what they were before there was another device, or a closer look."""
-    usual = {"device": "cpu", "closer_look_mm": None}
+    """So that the digests of usual runs are what they were before there was another device, look or scanner."""
+    usual = {"device": "cpu", "closer_look_mm": None, "scanner": 0.0}
     return {key: value for key, value in dumped.items() if key not in usual or value != usual[key]}
 
 
@@ -79,6 +79,13 @@ class AugmentConfig(_Strict):
     noise_hu: tuple[float, float] = (5.0, 60.0)
     streaks: float = Field(0.2, ge=0, le=1)
     context: float = Field(0.2, ge=0, le=1, description="share of samples with random context around the root")
+    scanner: float = Field(
+        0.0, ge=0, le=1, description="share of samples that a virtual hospital's scanner takes, in place of the above"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_the_usual(dump(self))
 
 
 class TrainConfig(_Strict):

@@ -18,6 +18,38 @@ CUSPS = ("rcc", "lcc", "ncc")
 OSTIUM_IN_WALL_MM = 1.0  # half a wall, 1.2 to 2.6 mm thick here
 
 
+@dataclass(frozen=True)
+class Pocket:
+    """Where the right ventricle's outflow lies against the root under the right cusp, with the septum's tip between.
+
+    Attributes:
+        angle: rad, its middle.
+        half_width: rad.
+        top: mm above the annulus plane.
+        depth: mm outwards.
+    """
+
+    angle: float
+    half_width: float
+    top: float
+    depth: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> Pocket:
+        """A choice, made on long-axis views through the right cusp's hinge point of four real CTs."""
+        return cls(
+            angle=float(rng.normal(0.2, 0.25)),
+            half_width=float(rng.uniform(0.4, 0.85)),
+            top=float(rng.uniform(-2.0, 11.0)),
+            depth=float(rng.uniform(8.0, 24.0)),
+        )
+
+    def distance(self, theta: np.ndarray, rho: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """Signed distance (mm, negative inside) to its sides and its top."""
+        aside = np.abs(np.mod(theta - self.angle + np.pi, 2 * np.pi) - np.pi) - self.half_width
+        return np.maximum(aside * rho, h - self.top)
+
+
 @dataclass
 class Root:
     """Sampled shape of one root. Angles in rad, lengths in mm, positions in anatomical RAS mm."""
@@ -44,6 +76,8 @@ class Root:
     shelf_ramp: float  # mm below the hinge points over which it comes out: a sharp shoulder, or a slope
     shelf_end: float  # mm below the hinge points where it has gone back into the ventricle's wall
     septum_wedge: float  # mm the septum grows thicker on its outer side per mm below the hinge points
+    septum_tip: float  # mm of muscle between the hinge point and what lies outside
+    pocket: Pocket | None  # the right ventricle's outflow, where it comes close
     lean: np.ndarray  # (2,) mm the root's middle moves sideways per mm of height above the annulus
     fused: int | None = None  # index of the commissure that is a raphe in a bicuspid valve
 
@@ -71,6 +105,14 @@ class Root:
         height = radius * np.clip(rng.normal(1.65, 0.2), 1.15, 2.3)  # junction height 1.69 +- 0.18 radii
         sinus = radius * np.clip(rng.normal(1.5, 0.15, 3) + rng.normal(0, 0.1), 1.12, 2.1)
         base_at_sinus = 0.5 * (radius + junction)
+
+        ramp, end = float(np.exp(septum_rng.uniform(np.log(0.6), np.log(9.0)))), float(septum_rng.uniform(13.0, 20.0))
+        wedge = float(septum_rng.uniform(0.0, 1.0))
+        # On real CTs the septum is a wedge whose tip is the hinge point, with the right ventricle's blood behind it.
+        pocket = Pocket.sample(septum_rng) if septum_rng.random() < 0.65 else None
+        tip = 5.0 if pocket is None else float(septum_rng.uniform(0.8, 4.5))
+        if pocket is not None:
+            wedge = float(septum_rng.uniform(0.3, 1.2))
 
         def pair(mean: float, quotient: float) -> list[float]:
             return [mean * np.sqrt(quotient), mean / np.sqrt(quotient)]
@@ -113,9 +155,11 @@ class Root:
             shelf=float(rng.choice([0.0, rng.uniform(1, 4), rng.uniform(3, 9)], p=[0.08, 0.32, 0.6])),
             shelf_angle=float(rng.normal(0.15, 0.3)),
             shelf_width=float(rng.uniform(0.5, 1.0)),
-            shelf_ramp=float(np.exp(septum_rng.uniform(np.log(0.6), np.log(9.0)))),
-            shelf_end=float(septum_rng.uniform(13.0, 20.0)),
-            septum_wedge=float(septum_rng.uniform(0.0, 1.0)),
+            shelf_ramp=ramp,
+            shelf_end=end,
+            septum_wedge=wedge,
+            septum_tip=tip,
+            pocket=pocket,
             # The commissures' plane is tilted by 8.6 +- 5 degrees against that of the hinge points.
             lean=rng.normal(0, 0.2, 2),
             fused=int(rng.integers(0, 3)) if bicuspid else None,

@@ -9,13 +9,14 @@ import numpy as np
 from fedkdtavi_core.schema import HEART_CLASSES
 
 from .canvas import Canvas, Region
-from .root import Root
+from .root import Pocket, Root
 from .shapes import Ellipsoid, frame
 from .tissue import Tissue
 
 AORTA = HEART_CLASSES.index("aorta")
 LEFT_VENTRICLE = HEART_CLASSES.index("left_ventricle")
 MYOCARDIUM = HEART_CLASSES.index("myocardium")
+RIGHT_VENTRICLE = HEART_CLASSES.index("right_ventricle")
 
 
 @dataclass
@@ -68,9 +69,11 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     beyond = rho - edge
     within = canvas.coverage(np.maximum(-5 - h, h - (root.junction_height + 14)), 2.0)
     shelf = root.shelf_depth(theta, h).astype(np.float32)
+    # Solid behind its shoulder: with a thinner band a strip of blood was left between it and the ventricle's wall.
+    thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * np.maximum(-h, 0)
+    if root.pocket is not None:
+        _paint_pocket(canvas, region, root.pocket, tissue, theta, rho, h, beyond, shelf + thick)
     if root.shelf > 0:
-        # Solid behind its shoulder: with a thinner band a strip of blood was left between it and the ventricle's wall.
-        thick = 5.0 + np.float32(root.septum_wedge) * np.maximum(-h, 0)
         band = canvas.coverage(beyond - shelf - thick) * canvas.coverage(-beyond)
         muscle = band * np.clip(shelf - 0.3, 0, 1) * (h < 0)
         canvas.paint(region, muscle, tissue.myocardium, texture=4.0, heart=MYOCARDIUM)
@@ -86,6 +89,29 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
         _paint_prosthesis(canvas, region, rho, edge, h, rng)
     elif valve.opacity > 0:
         _paint_leaflets(canvas, region, root, valve, tissue, rho, theta, h, edge, lumen)
+
+
+def _paint_pocket(
+    canvas: Canvas,
+    region: Region,
+    pocket: Pocket,
+    tissue: Tissue,
+    theta: np.ndarray,
+    rho: np.ndarray,
+    h: np.ndarray,
+    beyond: np.ndarray,
+    septum: np.ndarray,
+) -> None:
+    """The right ventricle's outflow in a wall of muscle, ``septum`` mm of which are between it and the root's lumen."""
+    sides = np.maximum(pocket.distance(theta, rho, h).astype(np.float32), -20 - h)
+    sides = np.maximum(sides, beyond - septum - np.float32(pocket.depth))
+    inside = np.maximum(sides, septum - beyond)
+    muscle = np.maximum(sides - 2.5, -beyond)
+    # No wall across the ventricle that is there already, except for the septum.
+    open_to = (canvas.heart[region] == RIGHT_VENTRICLE) & (beyond > septum)
+    canvas.paint(region, canvas.coverage(muscle) * ~open_to, tissue.myocardium, texture=4.0, heart=MYOCARDIUM)
+    how = {"texture": tissue.right_texture, "heart": RIGHT_VENTRICLE}
+    canvas.paint(region, canvas.coverage(inside), tissue.right_blood, **how)
 
 
 def _paint_leaflets(

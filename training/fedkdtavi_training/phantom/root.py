@@ -222,9 +222,13 @@ class Root:
 
         Farther down the wall of the ventricle takes over.
         """
-        aside = np.mod(theta - self.shelf_angle + np.pi, 2 * np.pi) - np.pi
         below = np.clip((-0.4 - h) / self.shelf_ramp, 0, 1) * np.clip((h + self.shelf_end) / 6.0, 0, 1)
-        return np.minimum(self.shelf, 0.6 * self.radius) * np.exp(-0.5 * (aside / self.shelf_width) ** 2) * below
+        return np.minimum(self.shelf, 0.6 * self.radius) * self.shelf_share(theta) * below
+
+    def shelf_share(self, theta: np.ndarray) -> np.ndarray:
+        """How much of the septum stands there around the root: 1 in its middle, falling off to both sides."""
+        aside = np.mod(theta - self.shelf_angle + np.pi, 2 * np.pi) - np.pi
+        return np.exp(-0.5 * (aside / self.shelf_width) ** 2)
 
     def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Distance of the lumen's edge from the axis (mm)."""

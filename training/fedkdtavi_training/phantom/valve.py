@@ -74,7 +74,9 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     if root.pocket is not None:
         _paint_pocket(canvas, region, root.pocket, tissue, theta, rho, h, beyond, shelf + thick)
     if root.shelf > 0:
-        band = canvas.coverage(beyond - shelf - thick) * canvas.coverage(-beyond)
+        # It thins out to both sides: as thick as in its middle, it would stand in the blood under the left cusp.
+        thin = np.clip((root.shelf_share(theta).astype(np.float32) - 0.2) / 0.3, 0, 1)
+        band = canvas.coverage(beyond - shelf - thick * thin) * canvas.coverage(-beyond)
         muscle = band * np.clip(shelf - 0.3, 0, 1) * (h < 0)
         canvas.paint(region, muscle, tissue.myocardium, texture=4.0, heart=MYOCARDIUM)
     thickness = float(rng.uniform(1.2, 2.6))
@@ -83,8 +85,11 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     shell = canvas.coverage(np.abs(beyond - 0.5 * thickness) - 0.5 * thickness)
     canvas.paint(region, shell * wall_within, tissue.wall)
     lumen = canvas.coverage(beyond) * within
-    canvas.paint(region, lumen * (h < 0), tissue.left_blood, texture=tissue.left_texture, heart=LEFT_VENTRICLE)
-    canvas.paint(region, lumen * (h >= 0), tissue.aorta, texture=tissue.left_texture, heart=AORTA)
+    # From the ventricle's blood to the aorta's without a step: one at the annulus would give the plane away.
+    share = np.clip((h + 5) / np.float32(root.junction_height + 19), 0, 1)
+    blood = np.float32(tissue.left_blood) + share * np.float32(tissue.aorta - tissue.left_blood)
+    for side, what in ((h < 0, LEFT_VENTRICLE), (h >= 0, AORTA)):
+        canvas.paint(region, lumen * side, blood, texture=tissue.left_texture, heart=what)
     if valve.prosthesis:
         _paint_prosthesis(canvas, region, rho, edge, h, rng)
     elif valve.opacity > 0:

@@ -63,7 +63,22 @@ def measureTable(case: CaseNodes, cache: VolumeCache) -> Table:
     """
     from fedkdtavi_core.measurements import measure
 
-    return _table(measure(*around(cache.volume(case.volume), case.toAnnotation())))
+    volume, annotation = around(cache.volume(case.volume), case.toAnnotation())
+    return _table(measure(volume, asTheyStand(volume, annotation)))
+
+
+def asTheyStand(volume: Volume, annotation: Annotation) -> Annotation:
+    """The annotation with its flags as the points now stand: a correction may clear a neighbour's flag, or raise one.
+
+    Nothing is removed here that is seen in the scene; ``annotation`` stays as it is.
+    """
+    from fedkdtavi_core.plausibility import check_on
+
+    now = replace(annotation, landmarks={i: replace(mark) for i, mark in annotation.landmarks.items()})
+    check_on(volume, now)
+    for i, mark in annotation.landmarks.items():
+        now.landmarks[i].position = mark.position
+    return now
 
 
 def measureRows(case: CaseNodes, cache: VolumeCache) -> list[dict[str, Any]]:

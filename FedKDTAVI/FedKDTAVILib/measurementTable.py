@@ -9,6 +9,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from fedkdtavi_core.measurements.coronary import LOW_OSTIUM
 from fedkdtavi_core.numbers import printed
 from fedkdtavi_core.rowtext import GROUPS, UNITS, brief_name, brief_normal
 
@@ -17,7 +18,11 @@ _PREFIX = "not measurable: "
 
 def warningsFirst(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The same rows, those with a warning first, a low ostium before all; in their order otherwise."""
-    return sorted(map(dict, rows), key=lambda row: 2 if not row["warning"] else int(row["group"] != "coronary"))
+
+    def place(row: Mapping[str, Any]) -> int:
+        return 2 if not row["warning"] else int(not row["warning"].startswith(LOW_OSTIUM))
+
+    return sorted(map(dict, rows), key=place)
 
 
 def valueText(row: Mapping[str, Any]) -> str:

@@ -60,6 +60,24 @@ def test_the_same_as_the_core(caseNodes) -> None:
     assert warned == sorted(warned, reverse=True)
 
 
+def test_a_doubt_follows_the_points(caseNodes) -> None:
+    """An ostium that is put beside the other raises a doubt about that one, which is predicted; and only then."""
+    node, cache = caseNodes.landmarks, VolumeCache()
+    moved, other = (schema.LANDMARK_IDS.index(i) for i in ("ostium_rca", "ostium_lca"))
+
+    def told() -> set[str]:
+        return {
+            r["id"] for r in measureTable(caseNodes, cache).rows if "flagged points: check ostium LM" in r["warning"]
+        }
+
+    assert told() == set()
+    there, beside = (np.array(node.GetNthControlPointPositionWorld(index)) for index in (moved, other))
+    node.SetNthControlPointPositionWorld(moved, *(beside + [5.0, 5.0, 0.0]))
+    assert told() == {"height_lca"}
+    node.SetNthControlPointPositionWorld(moved, *there)
+    assert told() == set()
+
+
 def test_a_part_measures_as_the_whole(caseNodes) -> None:
     """On a CT that goes on for 80 mm beyond the sample on every side."""
     sample = volumeFromNode(caseNodes.volume)

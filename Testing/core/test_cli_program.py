@@ -152,6 +152,12 @@ def test_the_hint_names_all_that_a_command_needs(entry, capsys):
     def needs_pydantic(argv):
         raise ModuleNotFoundError("No module named 'pydantic'", name="pydantic")
 
+    def needs_highdicom(argv):
+        raise ModuleNotFoundError("No module named 'highdicom'", name="highdicom")
+
+    entry(needs_highdicom)
+    assert main(["train", "config"]) == errors.EXIT_USAGE
+    assert 'pip install "fedkdtavi[train,dicom]"' in capsys.readouterr().err
     entry(needs_pydantic)
     assert main(["federation", "simulate"]) == errors.EXIT_USAGE
     assert 'needs pydantic, which is not installed; install it with pip install "fedkdtavi[train,federated]"' in (

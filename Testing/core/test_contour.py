@@ -95,6 +95,7 @@ def test_an_opening_to_another_chamber_is_not_measurable(opening: float, at: flo
     [
         ({"blood": 45, "tissue": 50, "noise": 15}, "no contrast"),
         ({"blood": 95}, "no contrast"),
+        ({"blood": 140, "tissue": 95}, "too little contrast for its edge"),
         ({"a": 40, "b": 40, "size": 70, "spacing": (1.0, 1.0, 1.0)}, "no edge"),
         ({"a": 3.5, "b": 3.5}, "diameter|no edge|no contrast|blood"),
         ({"a": 18, "b": 6.5}, "shape|jumps"),

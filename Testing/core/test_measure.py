@@ -252,8 +252,9 @@ def test_without_contrast_nothing_of_the_lumen_is_measured():
     assert measure(root.volume, annotation).value("height_lca") == pytest.approx(15)
 
 
-def test_a_number_from_a_flagged_prediction_says_so_and_one_from_a_reviewed_point_does_not(root: Tube):
+def test_a_number_from_a_flagged_prediction_says_so_and_one_from_a_reviewed_point_does_not(root: Tube, calcified):
     annotation = root.annotation()
+    annotation.calcification = calcified
 
     def told() -> dict[str, str]:
         return {
@@ -261,13 +262,19 @@ def test_a_number_from_a_flagged_prediction_says_so_and_one_from_a_reviewed_poin
         }
 
     assert told() == {}
+    doubt = ["uncertain: confidence 0.30, check this point"]
     annotation.landmarks["ms_lower"].flags = ["septum's height: 12 mm, more than usual"]
     assert set(told()) == {"ms_lower_depth", "ms_height"}
-    annotation.landmarks["ostium_rca"].flags = ["uncertain: confidence 0.30, check this point"]
-    assert told()["height_rca"] == "derived from RCA, flagged: check it"
-    annotation.landmarks["hinge_ncc"].flags = ["uncertain: confidence 0.30, check this point"]
-    assert {"three_cusp_lao", "root_angulation", "height_lca"} <= set(told())
-    assert told()["height_rca"] == "derived from NCC, RCA, flagged: check them"
+    annotation.landmarks["ostium_rca"].flags = doubt
+    assert told()["height_rca"] == "depends on flagged points: check ostium RCA"
+    annotation.landmarks["hinge_ncc"].flags = doubt
+    assert {"three_cusp_lao", "root_angulation", "height_lca", "annulus_area", "calcium_rcc"} <= set(told())
+    assert "cusp_overlap_lao" not in told() and "calcium_total" not in told()
+    assert told()["height_rca"] == "depends on flagged points: check hinge point NCC, ostium RCA"
+    annotation.landmarks["ostium_rca"].position = annotation.landmarks["ostium_rca"].position - 9 * root.n
+    assert told()["height_rca"].startswith("LOW OSTIUM") and told()["height_rca"].endswith("ostium RCA")
+    annotation.annulus_contour, annotation.contour_status = circle_points(root.center, root.n, 12), Status.CONFIRMED
+    assert "annulus_area" not in told()
     for landmark in annotation.landmarks.values():
         landmark.status = Status.CONFIRMED
     assert told() == {}

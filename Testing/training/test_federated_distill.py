@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from fedkdtavi_core.errors import InputError, UsageError
-from fedkdtavi_training import commands, networks, train
+from fedkdtavi_training import cache, commands, networks, train
 from fedkdtavi_training.federated import config, experiment, files, workflow
 from fedkdtavi_training.federated.messages import Task, Update
 from fedkdtavi_training.federated.plain import PlainDriver
@@ -284,6 +284,10 @@ def test_site_datasets_are_cropped_where_the_coarse_network_sees_the_root(tmp_pa
     again = hospitals.experiment(folders | {"twin": folders["site-1"]}, tmp_path / "twins", task=1, pseudo=None)
     with pytest.raises(InputError, match="in common"):
         experiment.run(again, say=quiet)
+    twice = hospitals.training(closer_look_mm=0.9)  # who looks twice needs finer crops
+    one = hospitals.experiment({"a": folders["site-1"]}, tmp_path / "fine", task=1, pseudo=None, teacher=twice)
+    (site,) = experiment.cropped(one, quiet)
+    assert {cache.load(path).spacing for path in cache.files(list(site.folders))} == {0.9}
 
 
 @pytest.mark.parametrize(

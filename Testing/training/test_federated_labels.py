@@ -10,7 +10,7 @@ import torch
 
 from fedkdtavi_core import fine, geometry, heatmap, schema
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_core.volume import Grid
+from fedkdtavi_core.volume import Grid, Volume
 from fedkdtavi_training import cache, data, losses, networks, targets
 from fedkdtavi_training.federated import config, pseudo, pseudo_store
 from fedkdtavi_training.federated.labels import merge
@@ -253,7 +253,7 @@ def test_a_wild_guess_does_not_accuse_its_neighbours(tmp_path):
         }
         wild = middle + [30.0, -30.0, 25.0]
         seen["hinge_rcc"] = heatmap.Decoded(wild, np.eye(3), confidence, (0, 0, 0))
-        return pseudo._plausibility(case, seen, Grid(case.hu.shape, np.diag([case.spacing] * 3 + [1.0])))
+        return pseudo._plausibility(case, seen, Volume(case.hu, np.diag([case.spacing] * 3 + [1.0])))[0]
 
     assert (scores(0.9)[1:5] < 0.05).any()
     assert (scores(0.05)[1:5] > 0.05).all()

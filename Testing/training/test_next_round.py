@@ -24,6 +24,7 @@ from fedkdtavi_core.site.ctfile import write_ct
 from fedkdtavi_core.site.dataset import SiteInfo, write_site
 from fedkdtavi_training import cache, commands, data, export, networks, train
 from fedkdtavi_training.config import TrainConfig
+from fedkdtavi_training.federated import pseudo
 from fedkdtavi_training.federated.messages import SiteFailedError
 from fedkdtavi_training.federated.plain import PlainDriver
 from fedkdtavi_training.next_round import run, settings
@@ -181,9 +182,12 @@ def test_what_makes_no_sense_is_one_sentence_and_no_bundle(parent, site, tmp_pat
     assert not (tmp_path / "new").exists()
 
 
-def test_a_child_looks_as_closely_as_its_parent(site, tmp_path):
+def test_a_child_looks_as_closely_as_its_parent(site, tmp_path, monkeypatch):
     twice = write_parent(tmp_path / "twice", closer_look_mm=0.9)
-    run.run(settings.read(config(twice, site, tmp_path, pseudo=None)), say=lambda text: None)
+    looked, look = [], pseudo.look
+    monkeypatch.setattr(pseudo, "look", lambda *a, **how: looked.append(how["closer"]) or look(*a, **how))
+    run.run(settings.read(config(twice, site, tmp_path)), say=lambda text: None)
+    assert looked and all(closer == {"hps": 0.9, "ms": 0.9, "calc": 0.9} for closer in looked)
     made = verify(tmp_path / "new")
     assert made.metadata["preprocessing"] == twice.metadata["preprocessing"]
     assert networks.load(tmp_path / "new/models/student.safetensors")[2]["closer_look_mm"] == 0.9

@@ -80,7 +80,10 @@ class AugmentConfig(_Strict):
     streaks: float = Field(0.2, ge=0, le=1)
     context: float = Field(0.2, ge=0, le=1, description="share of samples with random context around the root")
     scanner: float = Field(
-        0.0, ge=0, le=1, description="share of samples that a virtual hospital's scanner takes, in place of the above"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of samples that a virtual hospital's scanner takes; contrast and context as for all",
     )
 
     @model_serializer(mode="wrap")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,6 +231,12 @@ class SiteDataset:
             else:
                 kept.append(case)
         return kept
+
+
+def cropped_for(usual_mm: float, closer_mm: float | None) -> dict[str, Any]:
+    """``size`` and ``spacing`` of crops for a network that looks at ``usual_mm`` and, if it does, at ``closer_mm``."""
+    finest = usual_mm if closer_mm is None else closer_mm
+    return {"size": math.ceil(CROP_VOXELS * usual_mm / finest), "spacing": finest}
 
 
 def check_distinct(sites: Sequence[Site]) -> None:

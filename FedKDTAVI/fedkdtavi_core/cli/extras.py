@@ -62,8 +62,8 @@ def run(name: str, arguments: list[str], core_commands: Collection[str]) -> int:
         extra = _EXTRA_OF.get(missing)
         if extra is None:
             raise
-        whole = _KNOWN[name][1] if name in _KNOWN else ""  # all that the command needs, not what was missed first
-        how = f'pip install "fedkdtavi[{whole or extra}]"'
+        whole = (_KNOWN[name][1] if name in _KNOWN else "").split(",")  # all that it needs, not what was missed first
+        how = f'pip install "fedkdtavi[{",".join(dict.fromkeys(filter(None, [*whole, extra])))}]"'
         raise UsageError(
             f"fedkdtavi {name}: needs {missing}, which is not installed; install it with {how}."
         ) from error

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..numbers import fixed
 from ..volume import Volume
-from .blood import MIN_CONTRAST_HU, Blood, statistics
+from .blood import MIN_EDGE_HU, Blood, statistics
 from .curve import CurveSize, measure_curve
 from .polar import FIRST_MM, N_RAYS, SOFT_TISSUE_HU, STEP_MM, find_edge
 from .row import NotMeasurable
@@ -87,15 +87,16 @@ def trace_lumen(
             points; it decides between competing edges only.
 
     Raises:
-        NotMeasurable: no contrast, the CT ends inside the lumen, no edge on too many rays, or the curve leaks.
+        NotMeasurable: too little contrast, the CT ends inside the lumen, no edge on too many rays, or the curve leaks.
     """
     n, u, v = in_plane_axes(normal)
     centre = np.asarray(centre, float)
     reach = min(MAX_RADIUS_MM, max(1.8 * expected_radius_mm, 12.0)) if expected_radius_mm else MAX_RADIUS_MM
     inner = min(0.5 * expected_radius_mm, 6.0) if expected_radius_mm else 5.0
     blood = statistics(voxels_in_cylinder(volume, centre, n, inner, -3.0, 3.0), "lumen of that plane")
-    if not blood.contrasted:
-        raise NotMeasurable(f"the lumen has {fixed(blood.mean)} HU, under {MIN_CONTRAST_HU:.0f}: no contrast")
+    if blood.mean < MIN_EDGE_HU:
+        much = "too little contrast for its edge" if blood.contrasted else "no contrast"
+        raise NotMeasurable(f"the lumen has {fixed(blood.mean)} HU, under {MIN_EDGE_HU:.0f}: {much}")
 
     radii = np.arange(FIRST_MM, reach + STEP_MM / 2, STEP_MM)
     angles = np.deg2rad(np.arange(N_RAYS) * 360 / N_RAYS)

@@ -15,6 +15,7 @@ from .row import Row
 # Mean height of the left ostium in reported obstructions after TAVI is about 10 mm (Ribeiro 2013, systematic review,
 # JACC Cardiovasc Interv, 24 patients). A low ostium gets a warning; its number is never withheld.
 LOW_OSTIUM_MM = 10.0
+LOW_OSTIUM = "LOW OSTIUM"  # how that warning begins
 
 _DEFINITION = (
     "signed distance of the ostium's centre (not its lower lip) from the annulus plane, positive towards the aorta"
@@ -65,7 +66,7 @@ def coronary_rows(
 
 def _warning(height: float) -> str:
     if height < 0:
-        return f"LOW OSTIUM: {fixed(height, 1)} mm, below the annulus plane; check the points"
+        return f"{LOW_OSTIUM}: {fixed(height, 1)} mm, below the annulus plane; check the points"
     if height < LOW_OSTIUM_MM:
-        return f"LOW OSTIUM: {fixed(height, 1)} mm, under {LOW_OSTIUM_MM:.0f} mm; risk of coronary obstruction"
+        return f"{LOW_OSTIUM}: {fixed(height, 1)} mm, under {LOW_OSTIUM_MM:.0f} mm; risk of coronary obstruction"
     return ""

@@ -1,4 +1,4 @@
-"""Numbers that were derived from a flagged prediction say so, so that none of them is read without its point."""
+"""Numbers that depend on a flagged prediction say so, so that none of them is read without its points."""
 
 from __future__ import annotations
 
@@ -9,35 +9,54 @@ from .. import schema
 from ..annotation import Annotation, Status
 from .row import Row
 
-# Which points a number stands or falls with; rows that are not named here do not depend on one landmark.
+_HINGES = schema.HINGE_IDS
+# Which points a number depends on, by the beginning of its id. The sizes are those of the lumen in the plane of the
+# hinge points, calcium is sorted by that plane and its sectors.
 _FROM: dict[str, tuple[str, ...]] = {
-    "circle_proxy_diameter": schema.HINGE_IDS,
-    "root_angulation": schema.HINGE_IDS,
-    "height_lca": (*schema.HINGE_IDS, "ostium_lca"),
-    "height_rca": (*schema.HINGE_IDS, "ostium_rca"),
-    "ms_lower_depth": (*schema.HINGE_IDS, "ms_lower"),
+    "annulus_": _HINGES,
+    "circle_proxy_diameter": _HINGES,
+    "root_angulation": _HINGES,
+    "height_lca": (*_HINGES, "ostium_lca"),
+    "height_rca": (*_HINGES, "ostium_rca"),
+    "ms_lower_depth": (*_HINGES, "ms_lower"),
     "ms_height": ("ms_upper", "ms_lower"),
-    "ms_upper_height": (*schema.HINGE_IDS, "ms_upper"),
-    "three_cusp_lao": schema.HINGE_IDS,
-    "three_cusp_cranial": schema.HINGE_IDS,
-    "cusp_overlap_lao": schema.HINGE_IDS,
-    "cusp_overlap_cranial": schema.HINGE_IDS,
+    "ms_upper_height": (*_HINGES, "ms_upper"),
+    "calcium_rcc": _HINGES,
+    "calcium_lcc": _HINGES,
+    "calcium_ncc": _HINGES,
+    "calcium_annular": _HINGES,
+    "calcium_lvot": _HINGES,
+    "three_cusp_": _HINGES,
+    "cusp_overlap_": ("hinge_rcc", "hinge_lcc"),  # the view along these two; the third has no part in it
 }
+DOUBT = "depends on flagged points"  # how that warning begins
+_KIND = {"hinge": "hinge point {}", "ostium": "ostium {}"}
 
 
 def doubted(rows: Iterable[Row], annotation: Annotation) -> tuple[Row, ...]:
-    """The rows, with a warning on each number that comes from a predicted and flagged point and has none yet."""
+    """The rows, with a warning on each number that depends on predicted points that are flagged.
+
+    What a row warns of already stands before it. Sizes of a contour that a person has drawn depend on no point.
+    """
     flagged = {
         i
         for i, mark in annotation.landmarks.items()
         if mark.status is Status.PREDICTED and mark.position is not None and mark.flags
     }
+    drawn = annotation.contour_status in (Status.CORRECTED, Status.CONFIRMED)
     marked = []
     for row in rows:
-        names = [schema.by_id(i).name for i in _FROM.get(row.id, ()) if i in flagged]
-        if names and row.value is not None and not row.warning:
-            row = replace(
-                row, warning=f"derived from {', '.join(names)}, flagged: check {'it' if len(names) == 1 else 'them'}"
-            )
+        names = [] if drawn and row.id.startswith("annulus_") else [_name(i) for i in _points(row.id) if i in flagged]
+        if names and row.value is not None:
+            words = f"{DOUBT}: check {', '.join(names)}"
+            row = replace(row, warning=f"{row.warning}; {words}" if row.warning else words)
         marked.append(row)
     return tuple(marked)
+
+
+def _points(row_id: str) -> tuple[str, ...]:
+    return next((points for start, points in _FROM.items() if row_id.startswith(start)), ())
+
+
+def _name(label_id: str) -> str:
+    return _KIND.get(label_id.split("_")[0], "{}").format(schema.by_id(label_id).name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..measurements.carm import REACH_CRANIAL_CAUDAL_DEG, REACH_LAO_RAO_DEG
+from ..measurements.doubt import DOUBT
 from . import style
 from .panel import TITLE_SPACE, Panel
 from .sheet import Sheet, line_height
@@ -47,6 +48,9 @@ def draw_angles(sheet: Sheet, x: float, y: float, side: float, root: Root) -> No
     for _, view, color in named:
         _view(axes, view, color)
     caption = "Views perpendicular to the annulus plane, patient supine. Grey: out of a usual C-arm's reach."
+    doubts = {row["warning"].split("; ")[-1] for row in root.measurements.rows() if row["id"] == "three_cusp_lao"}
+    if doubt := next((words for words in doubts if words.startswith(DOUBT)), ""):
+        caption += f" {doubt[0].upper()}{doubt[1:]}."
     sheet.paragraph(x, y + TITLE_SPACE + side + 0.15, side, caption, size=style.TINY, color=style.MUTED)
 
 

@@ -197,10 +197,15 @@ class Experiment(_Strict):
         return self.teachers.get(head, self.teacher)
 
     @property
+    def trainings(self) -> tuple[Training, ...]:
+        """How its networks are trained: all that are given."""
+        given = (self.teacher, self.student, *self.teachers.values())
+        return tuple(training for training in given if training is not None)
+
+    @property
     def devices(self) -> set[str]:
         """What its networks are trained on."""
-        given = (self.teacher, self.student, *self.teachers.values())
-        return {training.device for training in given if training is not None}
+        return {training.device for training in self.trainings}
 
 
 def read(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:

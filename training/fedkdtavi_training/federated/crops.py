@@ -11,8 +11,12 @@ from . import files
 from .worker import SKIPPED
 
 
-def crops_of(folder: Path, out: Path, bundle: Path | None, say: Callable[[str], None]) -> Path:
+def crops_of(
+    folder: Path, out: Path, bundle: Path | None, say: Callable[[str], None], closer_look_mm: float | None = None
+) -> Path:
     """The cache of one hospital: the folder itself, or ``out`` with the crops of a site dataset.
+
+    With ``closer_look_mm`` they are cut fine enough for a network that looks twice.
 
     Raises:
         UsageError: it is neither, or no bundle is given that finds the root.
@@ -23,9 +27,11 @@ def crops_of(folder: Path, out: Path, bundle: Path | None, say: Callable[[str], 
         return folder
     from fedkdtavi_core import bundle as bundles
 
-    from ..sites import CoarseCentre, SiteDataset
+    from .. import cache
+    from ..sites import CoarseCentre, SiteDataset, cropped_for
 
-    dataset = SiteDataset(folder, CoarseCentre(bundles.resolve(bundle)))
+    fine = cropped_for(cache.CROP_SPACING_MM, closer_look_mm)
+    dataset = SiteDataset(folder, CoarseCentre(bundles.resolve(bundle)), **fine)
     dataset.write_cache(out, lambda done, todo: say(f"{folder.name}: {done}/{todo} cases cropped"))
     (out / SKIPPED).unlink(missing_ok=True)
     if dataset.skipped:

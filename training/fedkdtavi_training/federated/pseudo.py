@@ -15,6 +15,8 @@ import torch
 from fedkdtavi_core import fine, geometry, heatmap, intensity, plausibility, schema
 from fedkdtavi_core.annotation import Annotation, Status
 from fedkdtavi_core.errors import InputError
+from fedkdtavi_core.measurements import landmark_points
+from fedkdtavi_core.measurements.blood import no_contrast
 from fedkdtavi_core.volume import Grid, Volume
 
 from .. import cache, networks, train
@@ -101,7 +103,7 @@ def look(
     better = fine.better_center(usual.landmarks(recipe), first, first) if "hps" in by_head else None
     if better is not None:
         usual = view(by_head, better, spacing_mm)
-    decoded, calc, grid = usual.landmarks(recipe), usual.calcium(), usual.grid
+    decoded, looks = usual.landmarks(recipe), [usual]
     middle = fine.root_center({i: one.position for i, one in decoded.items()})
     near = {head: mm for head, mm in (closer or {}).items() if head in by_head and case.spacing <= FINE_ENOUGH * mm}
     for voxel_mm in sorted(set(near.values())) if middle is not None else ():
@@ -109,13 +111,15 @@ def look(
         decoded |= {
             i: _as_one(decoded[i], one) for i, one in close.landmarks(recipe, times=usual).items() if i in decoded
         }
-        calc, grid = (close.calcium(), close.grid) if "calc" in close.logits else (calc, grid)
+        looks += [close]
+    calcium = [(one.calcium(), one.grid) for one in looks if "calc" in one.logits]
+    likely, contrast = _plausibility(case, decoded, volume)
     count = len(schema.LANDMARK_IDS)
     seen = {
         "mean": np.full((count, 3), np.nan, np.float32),
         "covariance": np.zeros((count, 3, 3), np.float32),
         "confidence": np.zeros(count, np.float32),
-        "plausibility": _plausibility(case, decoded, volume.grid),
+        "plausibility": likely,
         "calc": None,
         "calc_certainty": 0.0,
     }
@@ -124,12 +128,23 @@ def look(
             seen["mean"][row] = decoded[label_id].position / case.spacing
             seen["covariance"][row] = decoded[label_id].covariance / case.spacing**2
             seen["confidence"][row] = decoded[label_id].confidence
-    if calc is not None:
-        # Outside the crop nothing is calcium of the valve: the crop's faces are 40 mm from the root's centre.
-        on_case = geometry.resample(Volume(calc, grid.affine), volume.grid, fill=0.0)
-        seen["calc"] = np.rint(np.clip(on_case, 0, 1) * FULL).astype(np.uint8)
-        seen["calc_certainty"] = calcium_certainty(calc)
+    if calcium:
+        seen["calc"] = np.rint(np.clip(_on_case(calcium, volume.grid), 0, 1) * FULL).astype(np.uint8)
+        seen["calc_certainty"] = calcium_certainty(calcium[-1][0]) if contrast else 0.0
     return seen
+
+
+def _on_case(looks: list[tuple[np.ndarray, Grid]], grid: Grid) -> np.ndarray:
+    """Probability on ``grid``: that of the closest look that shows a voxel.
+
+    Outside the usual crop nothing is calcium of the valve: its faces are 40 mm from the root's centre.
+    """
+    (usual, crop), *closer = looks
+    found = geometry.resample(Volume(usual, crop.affine), grid, fill=0.0)
+    for probability, crop in closer:
+        there = geometry.resample(Volume(np.ones_like(probability), crop.affine), grid, fill=0.0) > 0.99
+        found = np.where(there, geometry.resample(Volume(probability, crop.affine), grid, fill=0.0), found)
+    return found
 
 
 def calcium_certainty(probability: np.ndarray) -> float:
@@ -190,17 +205,22 @@ class _View:
         return np.exp(-np.logaddexp(np.float32(0), -self.logits["calc"][0, 0]))
 
 
-def _plausibility(case: cache.Case, decoded: Mapping[str, heatmap.Decoded], grid: Grid) -> np.ndarray:
-    """(7,) scores beside the case's true labels; 0 for what cannot be, or is not believed."""
+def _plausibility(case: cache.Case, decoded: Mapping[str, heatmap.Decoded], volume: Volume) -> tuple[np.ndarray, bool]:
+    """(7,) scores beside the case's true labels, and whether the CT has contrast.
+
+    0 for what cannot be, or is not believed; and for every prediction on a CT without contrast, where it is a guess.
+    """
     annotation = Annotation()
     for row, (label_id, landmark) in enumerate(annotation.landmarks.items()):
         if np.isfinite(case.points[row]).all():
-            landmark.position, landmark.status = grid.to_ras(case.points[row]), Status.CONFIRMED
+            landmark.position, landmark.status = volume.grid.to_ras(case.points[row]), Status.CONFIRMED
         elif label_id in decoded and decoded[label_id].confidence >= BELIEVED:
             landmark.position, landmark.confidence = decoded[label_id].position, decoded[label_id].confidence
-    plausibility.check(annotation, grid)
+    contrast = not no_contrast(volume, landmark_points(annotation, volume.grid))
+    plausibility.check(annotation, volume.grid)
     scores = plausibility.plausibility_score(annotation)
-    return np.array([scores[label_id] for label_id in schema.LANDMARK_IDS], np.float32)
+    guesses = {i for i, mark in annotation.landmarks.items() if mark.status is Status.PREDICTED and not contrast}
+    return np.array([0.0 if i in guesses else scores[i] for i in schema.LANDMARK_IDS], np.float32), contrast
 
 
 def _network(teacher: Teacher) -> torch.nn.Module:

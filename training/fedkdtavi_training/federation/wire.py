@@ -32,6 +32,7 @@ _METRIC = re.compile(r"[a-z][a-z0-9_]{0,40}")  # no case id, file name or senten
 _WEIGHT = re.compile(r"[A-Za-z0-9_.]{1,200}")
 _FLOATS = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64))  # what torch can take, in this order
 _KINDS = ("count", "label", "train")
+_WIRE = "2"  # of the messages: 2 says how closely a teacher looks
 
 
 class WireError(FedKDTAVIError):
@@ -87,7 +88,7 @@ def sentence(code: str) -> str:
 
 def versions() -> dict[str, str]:
     """What server and site must have in common."""
-    return {"version": fedkdtavi_core.__version__, "schema": str(schema.SCHEMA_VERSION)}
+    return {"version": fedkdtavi_core.__version__, "schema": str(schema.SCHEMA_VERSION), "wire": _WIRE}
 
 
 def task_to_wire(task: Task) -> tuple[str, Arrays]:
@@ -115,7 +116,7 @@ def task_to_wire(task: Task) -> tuple[str, Arrays]:
 
 def task_from_wire(header: str, arrays: Mapping[str, np.ndarray]) -> Task:
     """The task. Raises WireError when it is none of this version."""
-    told = _entries(header, {"version", "schema", "kind", "stage", "round", "teachers"}, "task")
+    told = _entries(header, {*versions(), "kind", "stage", "round", "teachers"}, "task")
     for key, ours in versions().items():
         if told[key] != ours:
             raise VersionError(
@@ -129,7 +130,7 @@ def task_from_wire(header: str, arrays: Mapping[str, np.ndarray]) -> Task:
                 dict(one["network"]),
                 _part(arrays, f"teacher/{head}/"),
                 str(one["digest"]),
-                None if one["closer_look_mm"] is None else float(one["closer_look_mm"]),
+                _voxel_size(one["closer_look_mm"]),
             )
             for head, one in dict(told["teachers"]).items()
         }
@@ -173,6 +174,14 @@ def _entries(header: str, keys: set[str], what: str) -> dict[str, Any]:
     if not isinstance(told, dict) or set(told) != keys:
         raise WireError(f"The {what}'s header has not the entries of this version.")
     return told
+
+
+def _voxel_size(told: Any) -> float | None:
+    if told is None:
+        return None
+    if not math.isfinite(float(told)) or float(told) <= 0:
+        raise ValueError("no voxel size")
+    return float(told)
 
 
 def _whole(value: Any) -> bool:

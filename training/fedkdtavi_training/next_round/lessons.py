@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from fedkdtavi_core.errors import UsageError
 from fedkdtavi_core.site.dataset import open_site
 
 from ..federated.config import SiteFolder
-from ..sites import CROP_VOXELS, LEARNED, CoarseCentre, SiteDataset, check_distinct
+from ..sites import LEARNED, CoarseCentre, SiteDataset, check_distinct, cropped_for
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,10 @@ def gather(
 
 def _lesson(site: SiteFolder, parent: Bundle, held_out: float, out: Path, say: Callable[[str], None]) -> Lesson:
     fed = parent.metadata["preprocessing"]
-    usual = float(fed["crop_spacing_mm"])
-    finest = float(fed.get("closer_look_mm", usual))  # what is seen closely has to be in the crops
     kept = SiteDataset(
         site.folder,
         CoarseCentre(parent),
-        size=math.ceil(CROP_VOXELS * usual / finest),
-        spacing=finest,
+        **cropped_for(float(fed["crop_spacing_mm"]), fed.get("closer_look_mm")),
         keep=lambda case: not is_held_out(case.record.ct_sha256, held_out),
     )
     total = len(kept.site.cases)

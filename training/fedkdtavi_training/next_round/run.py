@@ -110,9 +110,12 @@ def _weights(parent: Bundle, out: Path) -> tuple[Path, str, dict[str, Any]]:
     path = out / "parent" / f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
     files.write_bytes(path, content)
     try:
-        network, model, _ = networks.load(path)
+        network, model, told = networks.load(path)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
+    look = parent.metadata["preprocessing"].get("closer_look_mm")
+    if told.get("closer_look_mm") != look:  # the bundle says how its student looks; as a teacher it looks alike
+        networks.save(network, model, path, {**told, "closer_look_mm": look})
     return path, model, network.arguments
 
 

@@ -11,12 +11,13 @@ import hospitals
 import pytest
 
 from fedkdtavi_core import schema
-from fedkdtavi_training import networks, train
+from fedkdtavi_core.errors import InputError
+from fedkdtavi_training import cache, commands, networks, train
 from fedkdtavi_training.federated.heads import floating
 from fedkdtavi_training.federated.local_train import local_round
 from fedkdtavi_training.federated.messages import Task
 from fedkdtavi_training.federated.site import Site
-from fedkdtavi_training.federation import wire
+from fedkdtavi_training.federation import child, wire
 from fedkdtavi_training.federation.flare.worker_process import LOG, WorkerProcess
 from fedkdtavi_training.federation.settings import SiteSettings
 
@@ -98,3 +99,26 @@ def test_words_stay_in_the_sites_log(process, folder, tmp_path):
     finally:
         other.end()
     assert "Anna is no folder" in (tmp_path / "bad" / LOG).read_text()
+
+
+def test_crops_are_cut_for_the_closest_look_that_was_asked_for(tmp_path):
+    options = ["--sites", "1", "--cases", "1", "--seed", "5", "--fast", "--spacing", "4", "--kind", "heart", "--quiet"]
+    assert commands.phantom(["--out", str(tmp_path / "made"), "--labels", "all", *options]) == 0
+    folders = (tmp_path / "made" / "site-1",)
+    own = SiteSettings(name="a", schema_version=schema.SCHEMA_VERSION, folders=folders, work=tmp_path / "work")
+
+    def asked(look: float | None) -> bool:
+        stage = hospitals.stage(("hps",))
+        training = stage.training.model_copy(update={"closer_look_mm": look})
+        return child._look_closer(own, Task("count", stage.model_copy(update={"training": training})))
+
+    def spacing() -> float:
+        (path,) = cache.files(list(child.cropped(own, lambda text: None).folders))
+        return cache.load(path).spacing
+
+    assert not asked(None) and spacing() == 1.25
+    assert asked(0.9) and not asked(0.9) and not asked(1.0)
+    assert spacing() == 0.9
+    (own.work / child.CLOSEST).write_text("near")
+    with pytest.raises(InputError, match="holds no number"):
+        child.cropped(own, lambda text: None)

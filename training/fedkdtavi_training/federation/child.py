@@ -18,11 +18,14 @@ from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
 
 from ..federated import files
 from ..federated.crops import crops_of
+from ..federated.messages import Task
 from ..federated.site import Site
 from ..federated.worker import SiteWorker, TooFewError
 from ..train import NoDeviceError, TrainingError, prepare_torch
 from . import wire
 from .settings import SiteSettings
+
+CLOSEST = "closest_look_mm.txt"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,10 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     for line in iter(sys.stdin.readline, ""):  # each as it comes
         asked = json.loads(line)
         try:
-            if worker is None:
+            arrays, header = read_message(Path(asked["task"]))
+            task = wire.task_from_wire(header, arrays)
+            if _look_closer(settings, task) or worker is None:
                 site, told = cropped(settings, _log), lambda done, todo: tell({"done": done, "todo": todo})
                 worker = SiteWorker(site, told, settings.least_cases)
-            _answer(worker, Path(asked["task"]), Path(asked["answer"]))
+            _answer(worker, task, Path(asked["answer"]))
             tell({"answer": asked["answer"]})
         except FedKDTAVIError as error:
             _log(f"{type(error).__name__}: {error}")
@@ -76,16 +81,34 @@ def cropped(settings: SiteSettings, say: Callable[[str], None]) -> Site:
     Raises:
         UsageError, InputError: one cannot be cropped.
     """
+    closest = _closest_look(settings)
     crops = [
-        crops_of(folder, settings.work / "crops" / str(number), settings.bundle, say)
+        crops_of(folder, settings.work / "crops" / str(number), settings.bundle, say, closest)
         for number, folder in enumerate(settings.folders)
     ]
     return Site(settings.name, tuple(crops), settings.work)
 
 
-def _answer(worker: SiteWorker, task_file: Path, answer: Path) -> None:
-    arrays, header = read_message(task_file)
-    task = wire.task_from_wire(header, arrays)
+def _closest_look(settings: SiteSettings) -> float | None:
+    """How closely the site has been asked to look so far (mm), which its crops are cut for."""
+    path = settings.work / CLOSEST
+    try:
+        return float(path.read_text(encoding="utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise InputError(f"{path} holds no number ({error}); delete it.") from error
+
+
+def _look_closer(settings: SiteSettings, task: Task) -> bool:
+    """Does this task ask for a closer look than any before it? Then the crops have to be cut anew."""
+    asked = [task.stage.training.closer_look_mm, *(teacher.closer_look_mm for teacher in task.teachers.values())]
+    wanted, before = min((look for look in asked if look is not None), default=None), _closest_look(settings)
+    if wanted is None or (before is not None and wanted >= before):
+        return False
+    files.write_bytes(settings.work / CLOSEST, f"{wanted:g}\n".encode())
+    return True
+
+
+def _answer(worker: SiteWorker, task: Task, answer: Path) -> None:
     began = time.monotonic()
     update = worker.work(task)
     _log(f"{task.kind} {task.stage.name} round {task.round_number + 1}: {time.monotonic() - began:.1f} s")

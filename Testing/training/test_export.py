@@ -143,6 +143,14 @@ def test_missing_landmarks_have_no_confidence_and_a_head_with_few_gets_no_table(
     assert not (tmp_path / "c.json").exists()
 
 
+def test_the_few_least_sure_are_told_apart():
+    """Of 300 points only the ten least sure are wrong: they are not lost among the 15 that are surer."""
+    raw = np.linspace(0.3, 0.99, 300)
+    table = calibrate.table(raw, np.where(np.arange(300) < 10, 20.0, 1.0))
+    low, high = np.interp([raw[4], raw[40]], table["raw"], table["p_within_5mm"])
+    assert low < 0.4 and high > 0.9
+
+
 def test_few_perfect_cases_promise_no_certainty():
     table = calibrate.table(np.linspace(0.9, 0.99, 60), np.ones(60))
     assert 0.8 < table["p_within_5mm"][-1] < 1

@@ -18,14 +18,16 @@ from .networks import LANDMARK_HEADS
 
 WITHIN_MM = 5.0
 _BINS = 12
+_LOWEST = 3
 _LEAST = 40  # pairs without which no table is made
 
 
 def table(raw: np.ndarray, error_mm: np.ndarray) -> dict[str, list[float]]:
     """Raw confidences and errors (mm, inf for a missing point) of one head -> {"raw", "p_within_5mm"}.
 
-    Bins of equal counts, each share smoothed as (hits + 1) / (n + 2) so that few cases promise no certainty, then
-    isotonic regression (it cannot fall), weighted by counts. The ends reach to 0 and 1.
+    Bins of equal counts, the lowest parted once more where it holds misses (what is least sure is rare, and is what has
+    to be told apart), each share smoothed as (hits + 1) / (n + 2) so that few cases promise no certainty, then isotonic
+    regression (it cannot fall), weighted by counts. The ends reach to 0 and 1.
     """
     from scipy.optimize import isotonic_regression
 
@@ -33,7 +35,9 @@ def table(raw: np.ndarray, error_mm: np.ndarray) -> dict[str, list[float]]:
     if len(raw) < _LEAST:
         raise UsageError(f"A calibration needs at least {_LEAST} landmarks of a head, here are {len(raw)}.")
     order = np.argsort(raw, kind="stable")
-    parts = [part for part in np.array_split(order, min(_BINS, len(raw) // 15)) if len(part)]
+    lowest, *others = np.array_split(order, min(_BINS, len(raw) // 15))
+    low = [lowest] if hit[lowest].all() else np.array_split(lowest, _LOWEST)
+    parts = [part for part in (*low, *others) if len(part)]
     centres = np.array([raw[part].mean() for part in parts])
     shares = np.array([(hit[part].sum() + 1) / (len(part) + 2) for part in parts])
     counts = np.array([len(part) for part in parts], float)

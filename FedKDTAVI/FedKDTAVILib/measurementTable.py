@@ -9,9 +9,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from fedkdtavi_core.measurements.coronary import LOW_OSTIUM
 from fedkdtavi_core.numbers import printed
-from fedkdtavi_core.rowtext import GROUPS, UNITS, brief_name, brief_normal
+from fedkdtavi_core.rowtext import GROUPS, LOW_OSTIUM, UNITS, brief_name, brief_normal
 
 _PREFIX = "not measurable: "
 

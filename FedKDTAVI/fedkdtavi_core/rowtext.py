@@ -11,6 +11,7 @@ from typing import Any
 
 from .numbers import printed
 
+LOW_OSTIUM = "LOW OSTIUM"  # how the warning of one begins: it is told before all others
 GROUPS = {
     "annulus": "Annulus",
     "coronary": "Coronary ostia",

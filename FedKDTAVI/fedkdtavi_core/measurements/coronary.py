@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..numbers import fixed
+from ..rowtext import LOW_OSTIUM
 from .plane import AnnulusPlane
 from .points import MISSING
 from .row import Row
@@ -15,7 +16,6 @@ from .row import Row
 # Mean height of the left ostium in reported obstructions after TAVI is about 10 mm (Ribeiro 2013, systematic review,
 # JACC Cardiovasc Interv, 24 patients). A low ostium gets a warning; its number is never withheld.
 LOW_OSTIUM_MM = 10.0
-LOW_OSTIUM = "LOW OSTIUM"  # how that warning begins
 
 _DEFINITION = (
     "signed distance of the ostium's centre (not its lower lip) from the annulus plane, positive towards the aorta"

@@ -4,7 +4,7 @@
 # make federation-demo a whole federation on this machine over mutual TLS, to a bundle and an annotated CT (about 5 min)
 # make test-federation what takes minutes: server and sites in processes of their own; faults and strangers, their tables
 # make lint | bench | clean
-# Options: PYTHON=python3.12  VENV=folder  OUT=folder  FORCE=1 (replace a result of CT=path, corrections included)
+# Options: PYTHON=python3.12  VENV=folder  OUT=folder  FORCE=1 (replace a result, corrections included)
 
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
@@ -72,9 +72,13 @@ $(federation_ready): pyproject.toml | $(venv_ready)
 
 demo: $(core_ready)
 	@set -e; ct="$(CT)"; force="$(if $(FORCE),--force)"; \
-	if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); force=--force; fi; test -n "$$ct"; \
+	demo=""; if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); demo="$(OUT)/$$(basename "$$ct" .nii.gz)"; fi; test -n "$$ct"; \
+	if [ -n "$$demo" ] && [ -z "$$force" ] && [ -f "$(OUT)/.written" ]; then \
+	  if [ "$$(cat "$$demo"/landmarks.mrk.json "$$demo"/calcification.seg.nrrd 2>/dev/null | cksum)" = "$$(cat "$(OUT)/.written")" ]; then force=--force; \
+	  else echo "$$demo: its labels were changed since the last demo; make demo FORCE=1 replaces them." >&2; exit 2; fi; fi; \
 	echo "== Annotating $$ct"; \
 	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" $$force; \
+	if [ -n "$$demo" ]; then cat "$$demo"/landmarks.mrk.json "$$demo"/calcification.seg.nrrd | cksum > "$(OUT)/.written"; fi; \
 	echo "== Picture: $$(ls -t "$(OUT)"/*/report.png | head -n 1)"; \
 	echo "== More: $(VENV)/bin/fedkdtavi --help"
 

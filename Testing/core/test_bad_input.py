@@ -349,7 +349,7 @@ def test_series_of_a_file_is_refused(tmp_path, name):
     path = nifti(tmp_path / name) if "nii" in name else itk(tmp_path / name)
     with pytest.raises(InputError, match="no DICOM and so has no series"):
         read_volume(path, series=1)
-    with pytest.raises(InputError, match="no phase 'diastole'"):
+    with pytest.raises(InputError, match="one phase and does not say which, so not 'diastole'"):
         read_volume(path, phase="diastole")
 
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedkdtavi_core.errors import Cancelled, InputError
+from fedkdtavi_core.measurements.suitability import read_phase
 from fedkdtavi_core.progress import Progress
 from fedkdtavi_core.readers import read_volume
 
@@ -143,6 +144,16 @@ def test_phase_of_a_4d_file(tmp_path, phase, frame):
     np.testing.assert_array_equal(volume.array, frames[..., frame])
     assert volume.info["phase"] == f"{frame * 10}%"
     assert f"Phase {frame + 1} of 10 taken" in volume.info["notes"][0]
+
+
+def test_a_phase_that_nothing_records_is_not_made_up(tmp_path):
+    path, _ = phases_file(tmp_path)
+    assert read_phase(read_volume(path, phase="50%").info) == (None, "not recorded")
+    single = nifti(tmp_path / "single.nii")
+    assert "phase" not in read_volume(single, phase=1).info
+    for wish in ("40%", 35, "systole"):
+        with pytest.raises(InputError, match="has one phase and does not say which"):
+            read_volume(single, phase=wish)
 
 
 def test_unknown_phase_lists_what_there_is(tmp_path):

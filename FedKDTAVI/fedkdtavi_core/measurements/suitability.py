@@ -160,9 +160,10 @@ def assess(
 def read_phase(info: Mapping[str, Any]) -> tuple[float | None, str]:
     """(percent of the RR interval or None, text) from a reader's ``phase``: 35.0, "35%", "Systole" ...
 
-    A number counts as percent when it has a % sign, or when it is a number (not text) from 0 to 100.
+    A number counts as percent when it has a % sign, or when it is a number (not text) from 0 to 100. A phase that was
+    only assumed (``phase_assumed``: those of a file that does not name them) is not recorded.
     """
-    phase = info.get("phase")
+    phase = None if info.get("phase_assumed") else info.get("phase")
     if phase is None or phase == "" or isinstance(phase, bool):
         return None, "not recorded"
     if isinstance(phase, int | float):

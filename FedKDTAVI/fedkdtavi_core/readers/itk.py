@@ -56,7 +56,7 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
     except RuntimeError as error:
         raise refuse(path, f"cannot be read as {kind} ({_itk_reason(error)})", "copy or export it again") from error
     if frames > 1:
-        info["phase"] = offered[frame].name
+        info |= {"phase": offered[frame].name, "phase_assumed": True}
         info["notes"].append(
             f"Phase {frame + 1} of {frames} taken ({offered[frame].name} of the heartbeat if they are evenly spread); "
             f"{'as asked for' if phase is not None else 'rule: nearest to 35 %'}."

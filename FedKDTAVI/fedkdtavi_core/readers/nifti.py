@@ -45,7 +45,8 @@ def read_nifti(path: Path, *, phase: str | int | None, progress: Progress) -> Vo
     if frames > 1 or phase is not None:
         offered = phases.evenly(frames)
         frame = phases.choose(path, offered, phase)[0]
-        info["phase"] = offered[frame].name
+    if frames > 1:
+        info |= {"phase": offered[frame].name, "phase_assumed": True}
         info["notes"].append(
             f"Phase {frame + 1} of {frames} taken ({offered[frame].name} of the heartbeat if they are evenly spread); "
             f"{'as asked for' if phase is not None else 'rule: nearest to 35 %'}."

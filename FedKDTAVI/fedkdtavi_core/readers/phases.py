@@ -29,7 +29,12 @@ class Phase:
 
 
 def evenly(count: int) -> list[Phase]:
-    """Phases of a 4-D file, which does not name them: taken as evenly spread over the heartbeat, starting at 0 %."""
+    """Phases of a file, which does not name them: taken as evenly spread over the heartbeat, starting at 0 %.
+
+    Of a single one nothing is known.
+    """
+    if count == 1:
+        return [Phase("")]
     return [Phase(f"{100 * n / count:.0f}%", 100 * n / count) for n in range(count)]
 
 
@@ -52,6 +57,8 @@ def choose(path: Path, phases: Sequence[Phase], wish: str | int | None) -> list[
         return [n for n in known if apart[n] == min(apart.values())]
     found = [n for n, phase in enumerate(phases) if text and text in phase.name.lower()]
     if not found:
+        if len(phases) == 1 and not phases[0].name:
+            raise refuse(path, f"has one phase and does not say which, so not {str(wish)!r}", "leave the phase out")
         names = ", ".join(dict.fromkeys(phase.name or "unnamed" for phase in phases))
         raise refuse(path, f"has no phase {str(wish)!r}", f"choose by place from 1 to {len(phases)}, or one of {names}")
     return found

@@ -24,12 +24,6 @@ import numpy as np
 WAYS = ("product", "true region", "best threshold")
 
 
-def dice(found: np.ndarray, truth: np.ndarray) -> float | None:
-    """Dice of two masks; None when both are empty."""
-    size = int(found.sum() + truth.sum())
-    return 2 * float((found & truth).sum()) / size if size else None
-
-
 def best_threshold(hu: np.ndarray, truth: np.ndarray, near: np.ndarray) -> float | None:
     """Largest Dice over the thresholds of HU that part the voxels ``near`` the truth."""
     if not truth.any():
@@ -41,16 +35,16 @@ def best_threshold(hu: np.ndarray, truth: np.ndarray, near: np.ndarray) -> float
 
 def look(key, bundle) -> dict[str, float | None]:
     """One CT: way -> Dice."""
-    import nibabel
     from scipy import ndimage
 
-    from fedkdtavi_core import calcium, geometry, pipeline
+    from fedkdtavi_core import calcium, pipeline
     from fedkdtavi_core.errors import FedKDTAVIError
     from fedkdtavi_core.readers import read_volume
+    from fedkdtavi_training.evaluate import true_calcium
+    from fedkdtavi_training.phantom.observers import dice
 
     volume = read_volume(key.ct)
-    mask = nibabel.load(key.calc)
-    truth = geometry.resample_labels(np.asarray(mask.dataobj, np.uint8), mask.affine, volume.grid) > 0
+    truth = true_calcium(key, volume)
     empty = np.zeros(truth.shape, bool)
     try:
         annotation = pipeline.annotate(volume, bundle)

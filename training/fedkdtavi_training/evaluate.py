@@ -24,6 +24,7 @@ from fedkdtavi_core.measurements import annulus_plane
 from fedkdtavi_core.measurements.curve import measure_curve
 from fedkdtavi_core.measurements.row import NotMeasurable
 from fedkdtavi_core.readers import read_volume
+from fedkdtavi_core.volume import Volume
 
 from . import tally
 
@@ -175,6 +176,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def true_calcium(key: Key, volume: Volume) -> np.ndarray:
+    """Mask (i, j, k) of the true calcification on the CT's grid."""
+    import nibabel
+
+    # Not by the CT reader, which rightly refuses a volume without contents: a valve may have no calcium.
+    mask = nibabel.load(key.calc)
+    return geometry.resample_labels(np.asarray(mask.dataobj, np.uint8), mask.affine, volume.grid) > 0
+
+
 def _ct(folder: Path, site: str, case: str) -> Path:
     found = sorted(folder.glob(f"{site}/cases/{case}/ct.nii.gz"))
     if len(found) != 1:
@@ -235,11 +245,7 @@ def _calcium(volume: Any, annotation: Any, key: Key) -> dict[str, Any]:
     empty = {"calc_dice": None, "calc_true_mm3": None, "calc_mm3": None, "calc_refused": None}
     if not key.has_root or volume is None:
         return empty
-    import nibabel
-
-    # Not by the CT reader, which rightly refuses a volume without contents: a valve may have no calcium.
-    mask = nibabel.load(key.calc)
-    truth = geometry.resample_labels(np.asarray(mask.dataobj, np.uint8), mask.affine, volume.grid) > 0
+    truth = true_calcium(key, volume)
     found = None if annotation is None else annotation.calcification
     predicted = np.zeros(truth.shape, bool) if found is None else found > 0
     size = int(truth.sum() + predicted.sum())

@@ -42,8 +42,7 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
         claimed = _check_pixels(path, reader, header, kind)
         affine = check_affine(path, _affine(reader), info["notes"])
         size, frames = reader.GetSize(), _frames(reader)
-        offered = phases.evenly(frames)
-        frame = phases.choose(path, offered, phase)[0] if frames > 1 or phase is not None else 0
+        frame = phases.take(path, frames, phase, info)
         if kind is Kind.METAIMAGE:
             check_packed(path, header, claimed, progress.part(0.05, 0.3))
         if len(size) == 4:
@@ -55,12 +54,6 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
             image = sitk.VectorIndexSelectionCast(image, frame)
     except RuntimeError as error:
         raise refuse(path, f"cannot be read as {kind} ({_itk_reason(error)})", "copy or export it again") from error
-    if frames > 1:
-        info |= {"phase": offered[frame].name, "phase_assumed": True}
-        info["notes"].append(
-            f"Phase {frame + 1} of {frames} taken ({offered[frame].name} of the heartbeat if they are evenly spread); "
-            f"{'as asked for' if phase is not None else 'rule: nearest to 35 %'}."
-        )
     progress.step(0.8, "Checking the CT")
     array = _working_array(path, sitk.GetArrayFromImage(image))
     del image

@@ -40,17 +40,9 @@ def read_nifti(path: Path, *, phase: str | int | None, progress: Progress) -> Vo
     dtype, slope, intercept = _encoding(path, header)
 
     count = int(np.prod(shape, dtype=np.int64))
-    offset, frame = int(header["vox_offset"]), 0
+    offset = int(header["vox_offset"])
     check_claim(path, offset + count * frames * dtype.itemsize, path.stat().st_size, packed)
-    if frames > 1 or phase is not None:
-        offered = phases.evenly(frames)
-        frame = phases.choose(path, offered, phase)[0]
-    if frames > 1:
-        info |= {"phase": offered[frame].name, "phase_assumed": True}
-        info["notes"].append(
-            f"Phase {frame + 1} of {frames} taken ({offered[frame].name} of the heartbeat if they are evenly spread); "
-            f"{'as asked for' if phase is not None else 'rule: nearest to 35 %'}."
-        )
+    frame = phases.take(path, frames, phase, info)
     flat = np.empty(count, _working_type(dtype, slope, intercept))
     pieces = _pieces(path, packed, progress)
     _fill(path, flat, pieces, offset + frame * count * dtype.itemsize, dtype, (slope, intercept))

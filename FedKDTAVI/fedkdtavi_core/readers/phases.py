@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .refusal import refuse
 
@@ -62,6 +63,24 @@ def choose(path: Path, phases: Sequence[Phase], wish: str | int | None) -> list[
         names = ", ".join(dict.fromkeys(phase.name or "unnamed" for phase in phases))
         raise refuse(path, f"has no phase {str(wish)!r}", f"choose by place from 1 to {len(phases)}, or one of {names}")
     return found
+
+
+def take(path: Path, count: int, wish: str | int | None, info: dict[str, Any]) -> int:
+    """Index of the phase taken of a file with ``count`` that it does not name; ``info`` is told, if there are several.
+
+    Raises InputError as :func:`choose`.
+    """
+    if count == 1 and wish is None:
+        return 0
+    offered = evenly(count)
+    frame = choose(path, offered, wish)[0]
+    if count > 1:
+        info |= {"phase": offered[frame].name, "phase_assumed": True}
+        info["notes"].append(
+            f"Phase {frame + 1} of {count} taken ({offered[frame].name} of the heartbeat if they are evenly spread); "
+            f"{'as asked for' if wish is not None else 'rule: nearest to 35 %'}."
+        )
+    return frame
 
 
 def _apart(a: float, b: float) -> float:

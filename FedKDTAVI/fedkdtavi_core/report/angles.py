@@ -48,9 +48,10 @@ def draw_angles(sheet: Sheet, x: float, y: float, side: float, root: Root) -> No
     for _, view, color in named:
         _view(axes, view, color)
     caption = "Views perpendicular to the annulus plane, patient supine. Grey: out of a usual C-arm's reach."
-    doubts = {row["warning"].split("; ")[-1] for row in root.measurements.rows() if row["id"] == "three_cusp_lao"}
-    if doubt := next((words for words in doubts if words.startswith(DOUBT)), ""):
-        caption += f" {doubt[0].upper()}{doubt[1:]}."
+    warning = next(row["warning"] for row in root.measurements.rows() if row["id"] == "three_cusp_lao")
+    _, doubt, points = warning.partition(DOUBT)
+    if doubt:
+        caption += f" {doubt.capitalize()}{points}."
     sheet.paragraph(x, y + TITLE_SPACE + side + 0.15, side, caption, size=style.TINY, color=style.MUTED)
 
 

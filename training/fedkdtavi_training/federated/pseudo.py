@@ -100,10 +100,12 @@ def look(
         return _View.of(volume, nets, geometry.crop_grid(centre, crop, voxel_mm), case.heart, device)
 
     usual = view(by_head, first, spacing_mm)
-    better = fine.better_center(usual.landmarks(recipe), first, first) if "hps" in by_head else None
+    decoded = usual.landmarks(recipe)
+    better = fine.better_center(decoded, first, first) if "hps" in by_head else None
     if better is not None:
         usual = view(by_head, better, spacing_mm)
-    decoded, looks = usual.landmarks(recipe), [usual]
+        decoded = usual.landmarks(recipe)
+    looks = [usual]
     middle = fine.root_center({i: one.position for i, one in decoded.items()})
     near = {head: mm for head, mm in (closer or {}).items() if head in by_head and case.spacing <= FINE_ENOUGH * mm}
     for voxel_mm in sorted(set(near.values())) if middle is not None else ():
@@ -198,10 +200,8 @@ class _View:
             decoded |= {label_id: one for label_id, one in pairs if one is not None}
         return decoded
 
-    def calcium(self) -> np.ndarray | None:
-        """(S, S, S) probability, or None without that head."""
-        if "calc" not in self.logits:
-            return None
+    def calcium(self) -> np.ndarray:
+        """(S, S, S) probability; for a view with that head."""
         return np.exp(-np.logaddexp(np.float32(0), -self.logits["calc"][0, 0]))
 
 

@@ -1,8 +1,8 @@
 """Global and local updates tested on every hospital's own test cases, beside the rounds.
 
 A case is looked at as pseudo-labels are made: crop, network, sub-voxel decoding, centred anew once, and closer where
-the network has learned that. The error is the
-distance to what the hospital's own observer has set, so it holds that observer's deviation too.
+the network has learned that. The error is the distance to what the hospital's own observer has set, so it holds that
+observer's deviation too.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from fedkdtavi_core.schema import HEART_CLASSES
 
 from .canvas import Canvas
 from .root import Root
-from .shapes import Ellipsoid, frame, smooth_union, spline
+from .shapes import Ellipsoid, frame, smooth_union, spline, turned
 from .tissue import Tissue
 
 LV, RV, LA, RA, MYO, AO, PA = (HEART_CLASSES.index(name) for name in HEART_CLASSES[1:])
@@ -289,7 +289,7 @@ def _paint_septum(canvas: Canvas, root: Root, tissue: Tissue, rng: np.random.Gen
         return
     rho, theta, h = root.cylinder(canvas.points[region])
     beyond = rho - root.lumen_radius(theta, h).astype(np.float32)
-    aside = np.abs(np.mod(theta - root.septum_angle + np.pi, 2 * np.pi) - np.pi) * rho
+    aside = np.abs(turned(theta, root.septum_angle)) * rho
     sector = canvas.coverage(
         np.maximum.reduce([aside - root.septum_width / 2, h - 15, -16 - h, beyond - 15, -beyond]), 2.0
     )

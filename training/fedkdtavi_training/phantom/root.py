@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import frame, rotation_about
+from .shapes import frame, rotation_about, turned
 
 CUSPS = ("rcc", "lcc", "ncc")
 OSTIUM_IN_WALL_MM = 1.0  # half a wall, 1.2 to 2.6 mm thick here
@@ -46,7 +46,7 @@ class Pocket:
 
     def distance(self, theta: np.ndarray, rho: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Signed distance (mm, negative inside) to its sides and its top."""
-        aside = np.abs(np.mod(theta - self.angle + np.pi, 2 * np.pi) - np.pi) - self.half_width
+        aside = np.abs(turned(theta, self.angle)) - self.half_width
         return np.maximum(aside * rho, h - self.top)
 
 
@@ -229,8 +229,7 @@ class Root:
 
     def shelf_share(self, theta: np.ndarray) -> np.ndarray:
         """How much of the septum stands there around the root: 1 in its middle, falling off to both sides."""
-        aside = np.mod(theta - self.shelf_angle + np.pi, 2 * np.pi) - np.pi
-        return np.exp(-0.5 * (aside / self.shelf_width) ** 2)
+        return np.exp(-0.5 * (turned(theta, self.shelf_angle) / self.shelf_width) ** 2)
 
     def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Distance of the lumen's edge from the axis (mm)."""

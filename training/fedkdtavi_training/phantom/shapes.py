@@ -24,6 +24,11 @@ class Ellipsoid:
         return k0 * (k0 - 1) / np.maximum(k1, 1e-6)
 
 
+def turned(theta: np.ndarray | float, start: np.ndarray | float) -> np.ndarray | float:
+    """Angle in rad from ``start`` to ``theta`` the shorter way round, from -pi to pi."""
+    return np.mod(theta - start + np.pi, 2 * np.pi) - np.pi
+
+
 def frame(direction: np.ndarray, hint: np.ndarray = (0.0, 1.0, 0.0)) -> np.ndarray:
     """Right-handed (3, 3) whose third column is ``direction`` and whose first is nearest to ``hint``."""
     third = np.asarray(direction, float) / np.linalg.norm(direction)

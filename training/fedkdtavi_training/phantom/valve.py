@@ -10,7 +10,7 @@ from fedkdtavi_core.schema import HEART_CLASSES
 
 from .canvas import Canvas, Region
 from .root import Pocket, Root
-from .shapes import Ellipsoid, frame
+from .shapes import Ellipsoid, frame, turned
 from .tissue import Tissue
 
 AORTA = HEART_CLASSES.index("aorta")
@@ -192,5 +192,5 @@ def paint_calcium(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng:
 def _angle(root: Root, cusp: int, place: float) -> float:
     """Angle of a relative place in a cusp; the inverse of Root.cusp_place."""
     towards = root.commissure[cusp] if place > 0 else root.commissure[cusp - 1]
-    gap = np.mod(towards - root.hinge[cusp] + np.pi, 2 * np.pi) - np.pi
+    gap = turned(towards, root.hinge[cusp])
     return float(root.hinge[cusp] + abs(place) * gap)

@@ -133,6 +133,21 @@ def test_given_hinge_points_say_where_the_root_is(ct, bundle, tmp_path):
         pipeline.annotate(ct, bundle, device="cpu", points=elsewhere)
 
 
+def test_an_unsure_root_must_look_like_one(ct, bundle, tmp_path):
+    thresholds = {**tiny_bundle.described()["thresholds"], "root_sure": 1.0}
+    other = tiny_bundle.write_bundle(tmp_path / "b", meta=tiny_bundle.described(thresholds=thresholds))
+    found = pipeline.annotate(ct, other, device="cpu")
+    assert max(_errors(found).values()) < 0.8
+    # The same spheres with left and right exchanged, as of a wrong header: no valve is built like that.
+    mirrored = Volume(ct.array[::-1].copy(), ct.affine, ct.info)
+    with pytest.raises(NoRootError, match=r"blobs.nii.gz: .* does not have the shape of one \(.*set the three hinge"):
+        pipeline.annotate(mirrored, other, device="cpu")
+    assert pipeline.annotate(mirrored, bundle, device="cpu").landmarks
+    middle = other.metadata["thresholds"] | {"root_sure": 0.5}
+    easy = tiny_bundle.write_bundle(tmp_path / "c", meta=tiny_bundle.described(thresholds=middle))
+    assert pipeline.annotate(mirrored, easy, device="cpu").landmarks
+
+
 def test_an_unknown_landmark_is_a_mistake_of_the_caller(ct, bundle):
     with pytest.raises(KeyError, match="unknown label id 'knee'"):
         pipeline.annotate(ct, bundle, device="cpu", points={"knee": np.zeros(3)})

@@ -28,6 +28,7 @@ INPUT = "image"
 
 THRESHOLDS: dict[str, tuple[float, float]] = {  # name -> least and greatest value that make sense
     "root_score": (0.0, 1.0),  # coarse: the root's peak at least this
+    "root_sure": (0.0, 1.0),  # coarse: a peak under this needs landmarks that look like a root
     "heart_ml": (0.0, 5000.0),  # coarse: heart classes together at least this
     "root_margin_mm": (0.0, 60.0),  # coarse: root centre at least this far inside the CT
     "calc_probability": (0.0, 1.0),  # student: voxels above this are suggested as calcification

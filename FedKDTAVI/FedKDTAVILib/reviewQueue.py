@@ -279,13 +279,14 @@ def statesOf(annotation: Annotation) -> dict[str, LabelState]:
 def doubtsOf(annotation: Annotation) -> dict[str, Doubt]:
     """label id -> how much it needs a look, from confidence, plausibility and what was said while deriving it."""
     # Reads SciPy: not before a review begins.
-    from fedkdtavi_core.plausibility import plausibility_score
+    from fedkdtavi_core.plausibility import UNSEEN, plausibility_score
 
     scores = plausibility_score(annotation)
     doubts = {}
     for labelId, landmark in annotation.landmarks.items():
         confidence = landmark.confidence
-        trust = scores[labelId] * (1.0 if confidence is None else float(confidence))
+        sure = 0.0 if UNSEEN in landmark.flags else 1.0 if confidence is None else float(confidence)
+        trust = scores[labelId] * sure
         found = landmark.position is not None or landmark.status is Status.ABSENT
         doubts[labelId] = Doubt(found, tuple(landmark.flags), trust, confidence)
     for labelId, key in (("calcification", "calcium"), ("annulus_contour", "contour")):

@@ -206,7 +206,9 @@ def test_flags_go_by_the_contrast(blood, guessed):
     root = tube(blood=blood, tissue=55, noise=15)
     annotation = root.annotation()
     annotation.landmarks["ostium_lca"].position = root.at(133, 4, 3)
+    annotation.landmarks["ostium_lca"].confidence = 0.9
     pipeline.derive(root.volume, annotation)
     flags = annotation.landmarks["ostium_lca"].flags
     assert (flags == [UNSEEN]) is guessed
+    assert annotation.landmarks["ostium_lca"].confidence == (None if guessed else 0.9)
     assert any("annulus plane" in words for words in flags) is not guessed

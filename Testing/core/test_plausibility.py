@@ -208,6 +208,7 @@ def test_without_contrast_guesses_are_compared_with_nothing():
     assert flags.pop("ms_upper") == ["removed: outside the volume"]
     assert all(words == [UNSEEN] for words in flags.values()), flags
     assert missing(annotation) == {"ms_upper"}
+    assert [annotation.landmarks[i].confidence for i in flags] == [None] * len(flags)
 
 
 def test_without_contrast_what_people_set_is_compared_as_ever():

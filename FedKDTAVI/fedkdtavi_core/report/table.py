@@ -133,8 +133,7 @@ def draw_confidence(sheet: Sheet, x: float, y: float, width: float, annotation: 
         if landmark.position is not None and landmark.confidence is not None:
             # A point that something speaks against is no longer as sure as the network was.
             color_of_bar = style.MUTED if landmark.flags else label.color
-            if UNSEEN not in landmark.flags:
-                bars.barh(number + 0.5, float(landmark.confidence), 0.42, color=color_of_bar, lw=0)
+            bars.barh(number + 0.5, float(landmark.confidence), 0.42, color=color_of_bar, lw=0)
         sheet.text(x + width, baseline, words, size=style.SMALL, color=color, ha="right")
 
 
@@ -151,10 +150,10 @@ def style_of(landmark: Any) -> tuple[str, str]:
         return "not found", style.STOP.ink
     if landmark.status != Status.PREDICTED:
         return str(landmark.status), style.GOOD.ink
-    if landmark.confidence is None:
-        return "set by hand", style.MUTED
     if UNSEEN in landmark.flags:
         return "a guess", style.STOP.ink
+    if landmark.confidence is None:
+        return "set by hand", style.MUTED
     if landmark.flags:
         return f"{fixed(100 * landmark.confidence)}%, check", style.CAUTION.ink
     return (

@@ -361,6 +361,9 @@ def test_suitability_of_a_good_ct():
     result = measure(root.volume, root.annotation())
     assert result.suitability_line.startswith("Measurable: ")
     assert result.warnings == []
+    for slice_mm, verdict in ((1.5, "Measurable with care: "), (3.0, "Not for sizing (slices too thick): ")):
+        root.volume.info["slice_thickness_mm"] = slice_mm
+        assert measure(root.volume, root.annotation()).suitability_line.startswith(verdict)
 
 
 def test_suitability_names_what_speaks_against_a_ct():

@@ -71,6 +71,8 @@ class Suitability:
             verdict = "Sizes and calcium not measurable (no contrast)"
         elif self.contrast is None:
             verdict = "Contrast unknown"
+        elif self.slice_mm > POOR_SLICE_MM:
+            verdict = "Not for sizing (slices too thick)"
         else:
             verdict = "Measurable with care" if self.concerns else "Measurable"
         return f"{verdict}: " + ", ".join(parts)

@@ -97,7 +97,8 @@ def draw_annulus(panel: Panel, root: Root) -> None:
         point = view.project(root.points[label_id])
         panel.name(point, schema.by_id(label_id).name, landmark_color(label_id), towards=point - middle)
     if contour.size is None:
-        panel.caption(f"Plane through the hinge points. Contour {contour.reason}.", color=style.CAUTION.ink)
+        seen = "Plane through the hinge points, seen from the ventricle."
+        panel.caption(f"{seen} Contour {contour.reason}.", color=style.CAUTION.ink)
         return
     diameters = (
         ("max", np.argmax, contour.size.d_max, style.HEIGHT_LINE),
@@ -222,11 +223,11 @@ def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[s
         height = float(plane.height(root.points[label_id]))
         words = schema.by_id(label_id).name
         if root.measured(label_id):
-            words = f"{words}  {fixed(height, 1, sign=True)} mm".replace("-", "−")
+            words = f"{words}  {fixed(abs(height), 1)} mm {'above' if height >= 0 else 'below'}"
         panel.name((x, y), words, landmark_color(label_id), towards=(np.sign(x) or 1, 0.4 * np.sign(height)))
     side = -np.sign(sum(x for x, _ in places.values())) or -1
     panel.name((side * reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(-side, -0.35),
-               size=style.TINY, bold=False)  # fmt: skip
+               size=style.SMALL)  # fmt: skip
     return any(beside.values())
 
 

@@ -168,8 +168,9 @@ def _look_twice(volume: Volume, predicted: Annotation, score: float | None, sure
     worst = max(found, key=lambda relation: abs(relation.z), default=None)
     why = f" ({worst.words})" if worst is not None and abs(worst.z) >= FLAG_Z else ""
     raise NoRootError(
-        f"{volume.info.get('path', 'The CT')}: what may be an aortic root (score {score:.2f}) does not have the shape of "
-        f"one{why}; if the scan reaches from the left ventricle to the ascending aorta, set the three hinge points by hand."
+        f"{volume.info.get('path', 'The CT')}: what may be an aortic root (score {score:.2f}) does not have the shape "
+        f"of one{why}; if the scan reaches from the left ventricle to the ascending aorta, set the three hinge points "
+        "by hand."
     )
 
 

@@ -73,8 +73,9 @@ def check(annotation: Annotation, volume_grid: Grid, *, unseen: bool = False) ->
     Args:
         annotation: the landmarks.
         volume_grid: the CT's.
-        unseen: the CT has no contrast. Predictions are guesses then and say so, without a confidence; no height or angle is derived from
-            them, as nothing is measured from them either. What people have set is compared as ever.
+        unseen: the CT has no contrast. Predictions are guesses then and say so, without a confidence; no height or
+            angle is derived from them, as nothing is measured from them either. What people have set is compared as
+            ever.
     """
     for landmark in annotation.landmarks.values():
         if landmark.position is not None:

@@ -164,6 +164,25 @@ def test_a_run_does_not_go_on_with_other_cases(crops, tmp_path):
         train.train(settings, echo=False)
 
 
+def test_what_is_held_out_is_learned_from_under_no_name(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, names in ((first, "ab"), (second, "cd")):
+        folder.mkdir()
+        for name in names:
+            (folder / f"case_{name}.npz").touch()
+    again = tmp_path / "again"
+    again.mkdir()
+    for number, path in enumerate((first / "case_b.npz", second / "case_d.npz")):
+        (again / f"case_{number}.npz").symlink_to(path)
+    paths = train.cache.files([first, second, second, again])
+    learning, held_out = train.part(paths, 1)
+    assert [path.resolve() for path in held_out] == [second / "case_d.npz"]
+    assert [path.resolve().name[5] for path in learning] == ["a", "b", "c", "c", "b"]
+    assert train.part(paths, 0) == (paths, [])
+    with pytest.raises(UsageError, match="holds 4 cases, 4 are held out"):
+        train.part(paths, 4)
+
+
 def test_an_unknown_key_is_refused_by_name(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(TINY.read_text()) | {"mirror": True}))

@@ -97,7 +97,9 @@ class TrainConfig(_Strict):
     task: Literal["coarse", "student", "teacher", "unetr"]
     cache: list[Path] = Field(min_length=1, description="folders written by `fedkdtavi phantom --cache`")
     out: Path
-    held_out: int = Field(64, ge=0, description="the last cases of the cache are for validation only")
+    held_out: int = Field(
+        64, ge=0, description="the last cases of the cache are for validation only, also where they are listed again"
+    )
     seed: int = Field(0, ge=0)
     steps: int = Field(gt=0)
     batch: int = Field(2, gt=0)

@@ -247,11 +247,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     out = config.out
     out.mkdir(parents=True, exist_ok=True)
     paths = cache.files(config.cache)
-    if len(paths) <= config.held_out:
-        raise UsageError(
-            f"The cache holds {len(paths)} cases, {config.held_out} are held out: nothing is left to learn from."
-        )
-    learning, held_out = paths[: len(paths) - config.held_out], paths[len(paths) - config.held_out :]
+    learning, held_out = part(paths, config.held_out)
     run = Run(config)
     names = [f"{path.parent.name}/{path.name}" for path in paths]
     run.learns_from = hashlib.sha256("\n".join(names).encode()).hexdigest()
@@ -266,7 +262,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
         "task": config.task,
         "steps": run.step,
         "skipped": run.skipped,
-        "cases": len(learning),
+        "cases": len({path.resolve() for path in learning}),
         "digest": digest(network.state_dict()),
         "config": config.digest(),
         **told(config.loss.recipe, config.closer_look_mm),
@@ -277,6 +273,22 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     networks.save(network, config.task, out / WEIGHTS, summary)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def part(paths: list[Path], held_out: int) -> tuple[list[Path], list[Path]]:
+    """The files to learn from, and the last ``held_out`` cases, none of which is learned from under another name.
+
+    A case listed twice is drawn twice as often; held out it is once.
+
+    Raises:
+        UsageError: nothing would be left to learn from.
+    """
+    cases = {path.resolve(): path for path in paths}
+    kept = dict(list(cases.items())[max(len(cases) - held_out, 0) :])
+    learning = [path for path in paths if path.resolve() not in kept]
+    if not learning:
+        raise UsageError(f"The cache holds {len(cases)} cases, {held_out} are held out: nothing is left to learn from.")
+    return learning, list(kept.values())
 
 
 def batches(config: TrainConfig, dataset: Dataset, first: int, end: int) -> DataLoader:

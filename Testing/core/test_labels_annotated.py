@@ -12,7 +12,7 @@ import pytest
 from fedkdtavi_core import schema
 from fedkdtavi_core.annotation import Annotation, Landmark, Status
 from fedkdtavi_core.cli.main import main
-from fedkdtavi_core.errors import InputError
+from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_core.labels import annotated, markups, segmentation
 from fedkdtavi_core.labels.case import output_folder
 from fedkdtavi_core.labels.record import volume_digest
@@ -83,6 +83,8 @@ def test_untouched_reads_back_equal(ct, folder):
 
 def test_what_a_person_changed_is_found(ct, folder):
     grid = read_volume(ct).grid
+    with pytest.raises(UsageError, match="no point in it has been moved or confirmed since it was predicted"):
+        annotated.read_points(folder / "landmarks.mrk.json")
     points = markups.read_landmarks(folder / "landmarks.mrk.json").landmarks
     points["hinge_rcc"].position[2] += 0.5
     points["hinge_lcc"].position[2] += 0.01  # not moved: within what saving rounds away

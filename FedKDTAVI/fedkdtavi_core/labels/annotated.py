@@ -130,12 +130,18 @@ def read_points(path: Path) -> LandmarkFile:
     corrected. A note says which points nobody has reviewed.
     """
     found = read_landmarks(path)
-    if (Path(path).parent / PROVENANCE).is_file():
+    beside = (Path(path).parent / PROVENANCE).is_file()
+    if beside:
         before = read_provenance(Path(path).parent).get("landmarks")
         before = before if isinstance(before, dict) else {}
         found.landmarks = {i: _compared(landmark, before.get(i))[0] for i, landmark in found.landmarks.items()}
     left = [schema.by_id(i).name for i, landmark in found.landmarks.items() if landmark.status is Status.PREDICTED]
     if left and len(left) == len(found.landmarks):
+        if beside:
+            raise UsageError(
+                f"{path}: no point in it has been moved or confirmed since it was predicted, so there is nothing to "
+                "keep; correct it first, or leave out --points."
+            )
         raise UsageError(
             f"{path}: no point in it is known to be reviewed, so a correction could be lost; leave the file in its "
             "result folder (beside provenance.json) or set the status in the points' descriptions."

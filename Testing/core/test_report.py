@@ -230,7 +230,7 @@ def test_low_ostium_is_warned_of_before_any_number(pages) -> None:
     highest = max(texts(sheet), key=lambda shown: shown[1][3])[0]
     assert highest.startswith("▲")
     shown = " ".join(words for words, _ in texts(sheet))
-    assert "+8.0 mm" in shown and "+16.0 mm" in shown
+    assert "8.0 mm above" in shown and "16.0 mm above" in shown
 
 
 def test_no_height_is_drawn_that_the_table_withholds(volume) -> None:

@@ -240,7 +240,7 @@ def test_no_height_is_drawn_that_the_table_withholds(volume) -> None:
         annotation.landmarks[label_id].status = Status.CORRECTED
     shown = " ".join(words for words, _ in texts(page(plain(volume), annotation)))
     assert "no height of a point that is predicted only" in shown.replace("\n", " ")
-    assert "+16.0 mm" not in shown and "+8.0 mm" not in shown
+    assert "16.0 mm above" not in shown and "8.0 mm above" not in shown
 
 
 def test_every_picture_shows_the_ct(pages) -> None:

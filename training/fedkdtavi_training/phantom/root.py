@@ -63,6 +63,7 @@ class Root:
     levels: np.ndarray  # (4,) outflow tract, annulus, junction, ascending
     ellipse_angle: float
     bulge: np.ndarray  # (3,) depth of each sinus beyond the base radius
+    sinus_power: float  # how the sinuses rise from the hinge points: flat and round (0.6), or straight and steep (1.2)
     attachment_power: float
     ostium_angle: dict[str, float]
     ostium_height: dict[str, float]
@@ -75,6 +76,8 @@ class Root:
     shelf_width: float  # rad
     shelf_ramp: float  # mm below the hinge points over which it comes out: a sharp shoulder, or a slope
     shelf_end: float  # mm below the hinge points where it has gone back into the ventricle's wall
+    waist: float  # mm the outflow tract is narrower than the annulus, all around
+    waist_depth: float  # mm below the hinge points where it is narrowest
     septum_wedge: float  # mm the septum grows thicker on its outer side per mm below the hinge points
     septum_tip: float  # mm of muscle between the hinge point and what lies outside
     pocket: Pocket | None  # the right ventricle's outflow, where it comes close
@@ -116,6 +119,11 @@ class Root:
         if pocket is not None:
             wedge = float(septum_rng.uniform(0.3, 1.2))
 
+        # On real CTs the wall often runs from the sinus through the hinge point on to a narrowest place some millimetres
+        # below it; with a corner at each hinge point a network learned to look for the narrowest place.
+        shape_rng = rng.spawn(1)[0]
+        waist = 0.0 if shape_rng.random() < 0.35 else float(shape_rng.uniform(0.5, 3.0))
+
         def pair(mean: float, quotient: float) -> list[float]:
             return [mean * np.sqrt(quotient), mean / np.sqrt(quotient)]
 
@@ -142,6 +150,7 @@ class Root:
             levels=np.array([-14.0, 0.0, height, height + 16.0]),
             ellipse_angle=float(rng.normal(1.2, 0.5)),
             bulge=np.maximum(sinus - base_at_sinus, 1.0),
+            sinus_power=float(shape_rng.uniform(0.6, 1.2)),
             attachment_power=float(rng.uniform(1.5, 2.4)),
             # The right ostium lies about 45 degrees from the N-R commissure, the left about mid-sinus (SD 8-10).
             ostium_angle={
@@ -159,6 +168,8 @@ class Root:
             shelf_width=float(rng.uniform(0.5, 1.0)),
             shelf_ramp=ramp,
             shelf_end=end,
+            waist=waist,
+            waist_depth=float(shape_rng.uniform(2.5, 8.0)),
             septum_wedge=wedge,
             septum_tip=tip,
             pocket=pocket,
@@ -220,12 +231,14 @@ class Root:
         return height * np.abs(place) ** self.attachment_power
 
     def shelf_depth(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """How far (mm) the septum narrows the outflow tract: nothing at the hinge points, all ``shelf_ramp`` below.
+        """How far (mm) septum and waist narrow the outflow tract: nothing at the hinge points, all of it below them.
 
         Farther down the wall of the ventricle takes over.
         """
         below = np.clip((-0.4 - h) / self.shelf_ramp, 0, 1) * np.clip((h + self.shelf_end) / 6.0, 0, 1)
-        return np.minimum(self.shelf, 0.6 * self.radius) * self.shelf_share(theta) * below
+        septum = np.minimum(self.shelf, 0.6 * self.radius) * self.shelf_share(theta) * below
+        waist = np.clip((-0.4 - h) / self.waist_depth, 0, 1) * np.clip((h + 13.0) / 7.0, 0, 1)
+        return np.minimum(septum + self.waist * waist, 0.65 * self.radius)
 
     def shelf_share(self, theta: np.ndarray) -> np.ndarray:
         """How much of the septum stands there around the root: 1 in its middle, falling off to both sides."""
@@ -241,7 +254,7 @@ class Root:
         low = self.attachment_height(cusp, place)
         share = np.clip((h - low) / np.maximum(self.junction_height - low, 0.5), 0, 1)
         depth = self.bulge[cusp] * np.cos(0.5 * np.pi * place) ** 0.9
-        return base + depth * np.sin(np.pi * share**0.65) - self.shelf_depth(theta, h)
+        return base + depth * np.sin(np.pi * share**self.sinus_power) - self.shelf_depth(theta, h)
 
     def landmarks(self) -> dict[str, np.ndarray]:
         """Every landmark of the schema, (3,) anatomical mm."""

@@ -19,6 +19,9 @@ MYOCARDIUM = HEART_CLASSES.index("myocardium")
 RIGHT_VENTRICLE = HEART_CLASSES.index("right_ventricle")
 
 
+WAIST_WALL_MM = 2.5  # of muscle or of the curtain behind the outflow tract's waist
+
+
 @dataclass
 class Valve:
     """State of the leaflets and the calcium on them."""
@@ -73,10 +76,13 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * np.maximum(-h, 0)
     if root.pocket is not None:
         _paint_pocket(canvas, region, root.pocket, tissue, theta, rho, h, beyond, shelf + thick)
-    if root.shelf > 0:
+    if root.shelf > 0 or root.waist > 0:
         # It thins out to both sides: as thick as in its middle, it would stand in the blood under the left cusp.
-        thin = np.clip((root.shelf_share(theta).astype(np.float32) - 0.2) / 0.3, 0, 1)
-        band = canvas.coverage(beyond - shelf - thick * thin) * canvas.coverage(-beyond)
+        thin = np.clip((root.shelf_share(theta).astype(np.float32) - 0.2) / 0.3, 0, 1) * (root.shelf > 0)
+        closed = _closed(canvas.heart[region] == LEFT_VENTRICLE, theta, h, beyond - shelf)
+        solid = np.maximum(thick * thin, WAIST_WALL_MM * (root.waist > 0) * closed)
+        shelf = np.where(thin > 0, shelf, shelf * closed)
+        band = canvas.coverage(beyond - shelf - solid) * canvas.coverage(-beyond)
         muscle = band * np.clip(shelf - 0.3, 0, 1) * (h < 0)
         canvas.paint(region, muscle, tissue.myocardium, texture=4.0, heart=MYOCARDIUM)
     thickness = float(rng.uniform(1.2, 2.6))
@@ -94,6 +100,20 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
         _paint_prosthesis(canvas, region, rho, edge, h, rng)
     elif valve.opacity > 0:
         _paint_leaflets(canvas, region, root, valve, tissue, rho, theta, h, edge, lumen)
+
+
+def _closed(blood: np.ndarray, theta: np.ndarray, h: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """How far there is a wall behind the outflow tract in each direction: 1, or 0 where it opens to the mitral valve.
+
+    There a waist would stand as a ridge of its own in the ventricle's blood.
+    """
+    count = 48
+    sector = np.clip(((theta / (2 * np.pi)) % 1 * count).astype(int), 0, count - 1)
+    near = (outside > 0.5) & (outside < 3.0) & (h < -1) & (h > -10)
+    sectors = sector[near]
+    share = np.bincount(sectors, blood[near], count) / np.maximum(np.bincount(sectors, minlength=count), 1)
+    around = np.convolve(np.concatenate([share[-3:], share, share[:3]]), np.full(7, 1 / 7), "valid")
+    return np.clip(1.5 - 4 * around, 0, 1).astype(np.float32)[sector]
 
 
 def _paint_pocket(

@@ -119,8 +119,8 @@ class Root:
         if pocket is not None:
             wedge = float(septum_rng.uniform(0.3, 1.2))
 
-        # On real CTs the wall often runs from the sinus through the hinge point on to a narrowest place some millimetres
-        # below it; with a corner at each hinge point a network learned to look for the narrowest place.
+        # On real CTs the wall often runs from the sinus through the hinge point on to a narrowest place some
+        # millimetres below it; with a corner at each hinge point a network learned to look for the narrowest place.
         shape_rng = rng.spawn(1)[0]
         waist = 0.0 if shape_rng.random() < 0.35 else float(shape_rng.uniform(0.5, 3.0))
 

@@ -21,20 +21,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fedkdtavi_core.atomic import replace_file
-from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
+from fedkdtavi_core.errors import InputError, UsageError
 
 from . import cache, data, losses, networks
 from .config import TrainConfig
+from .disk import TrainingError, write_bytes
 from .seed_recipe import readout
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
-
-
-class TrainingError(FedKDTAVIError):
-    """The run cannot go on: the loss is no number any more."""
-
-    code = "training"
 
 
 class NoDeviceError(UsageError):
@@ -172,12 +167,7 @@ class Run:
         state["learns_from"] = self.learns_from
         state |= {"scaler": self.scaler.state_dict()} if self.on_gpu else {}
         content = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"state": json.dumps(state)})
-        try:
-            replace_file(path, content)
-        except OSError as error:
-            raise TrainingError(
-                f"{path} cannot be written ({error.strerror}); the older one stays: make room and start again."
-            ) from error
+        write_bytes(path, content)
 
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_training.federated.files import write_bytes
+from fedkdtavi_training.disk import write_bytes
 from fedkdtavi_training.federation import enrol, kits, project
 from fedkdtavi_training.federation.flare.job import SERVER_APP, SITE_APP, write_job
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from fedkdtavi_core import bundle as bundles
 from fedkdtavi_core.errors import EXIT_OK, FedKDTAVIError, UsageError
 
-from ..federated.files import write_bytes
+from ..disk import TrainingError, write_bytes
 from ..federated.pace import to_stderr
-from ..train import TrainingError
 from . import matrix, table, unit
 
 

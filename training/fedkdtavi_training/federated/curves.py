@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .files import write_bytes
+from ..disk import write_bytes
 
 _FIRST = ("round", "site", "outcome", "reason", "change")
 

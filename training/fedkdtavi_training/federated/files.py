@@ -10,25 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import InputError
 
-from ..train import TrainingError
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace ``path`` atomically.
-
-    Raises:
-        TrainingError: it cannot be written; the older file is untouched.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
-    except OSError as error:
-        raise TrainingError(
-            f"{path} cannot be written ({error.strerror}); the older one stays: make room and start again."
-        ) from error
+from ..disk import write_bytes
 
 
 def write_json(path: Path, content: Any) -> None:

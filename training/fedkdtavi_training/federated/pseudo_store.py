@@ -19,7 +19,7 @@ import numpy as np
 from fedkdtavi_core.errors import InputError, UsageError
 
 from ..cache import UNREADABLE
-from .files import write_bytes
+from ..disk import write_bytes
 
 FULL = 255  # of the probability map, stored as uint8
 

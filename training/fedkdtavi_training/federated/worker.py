@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from fedkdtavi_core.errors import FedKDTAVIError
 
+from ..disk import write_bytes
 from . import site_state
-from .files import write_bytes
 from .local_train import local_round
 from .messages import Task, Update
 from .pseudo import label_site

@@ -13,11 +13,11 @@ from typing import Any
 
 from fedkdtavi_core import schema
 
+from ...disk import TrainingError
 from ...federated import experiment as experiments
 from ...federated.config import Experiment
 from ...federated.files import write_json
 from ...federated.pace import to_stderr
-from ...train import TrainingError
 from .. import kits
 from ..settings import ELSEWHERE, ServerSettings, SiteSettings
 from .controller import ARM

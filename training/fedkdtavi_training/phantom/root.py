@@ -78,8 +78,9 @@ class Root:
     shelf_end: float  # mm below the hinge points where it has gone back into the ventricle's wall
     waist: float  # mm the outflow tract is narrower than the annulus, all around
     waist_depth: float  # mm below the hinge points where it is narrowest
+    septum_start: float  # mm below the hinge points where the muscular septum begins: above it the wall alone
     septum_wedge: float  # mm the septum grows thicker on its outer side per mm below the hinge points
-    septum_tip: float  # mm of muscle between the hinge point and what lies outside
+    septum_tip: float  # mm of wall or muscle between the hinge point and what lies outside
     pocket: Pocket | None  # the right ventricle's outflow, where it comes close
     lean: np.ndarray  # (2,) mm the root's middle moves sideways per mm of height above the annulus
     fused: int | None = None  # index of the commissure that is a raphe in a bicuspid valve
@@ -113,7 +114,8 @@ class Root:
 
         ramp, end = float(np.exp(septum_rng.uniform(np.log(0.6), np.log(9.0)))), float(septum_rng.uniform(13.0, 20.0))
         wedge = float(septum_rng.uniform(0.0, 1.0))
-        # On real CTs the septum is a wedge whose tip is the hinge point, with the right ventricle's blood behind it.
+        # On real CTs the septum is a wedge with the right ventricle's blood behind it. Its tip is at the right cusp's hinge
+        # point or up to 5 mm below: readers of four CTs set that point on the wall above the tip.
         pocket = Pocket.sample(septum_rng) if septum_rng.random() < 0.65 else None
         tip = 5.0 if pocket is None else float(septum_rng.uniform(0.8, 4.5))
         if pocket is not None:
@@ -122,6 +124,7 @@ class Root:
         # On real CTs the wall often runs from the sinus through the hinge point on to a narrowest place some
         # millimetres below it; with a corner at each hinge point a network learned to look for the narrowest place.
         shape_rng = rng.spawn(1)[0]
+        start = 0.0 if shape_rng.random() < 0.25 else float(shape_rng.uniform(0.0, 5.5))
         waist = 0.0 if shape_rng.random() < 0.35 else float(shape_rng.uniform(0.5, 3.0))
 
         def pair(mean: float, quotient: float) -> list[float]:
@@ -170,6 +173,7 @@ class Root:
             shelf_end=end,
             waist=waist,
             waist_depth=float(shape_rng.uniform(2.5, 8.0)),
+            septum_start=start,
             septum_wedge=wedge,
             septum_tip=tip,
             pocket=pocket,
@@ -235,7 +239,9 @@ class Root:
 
         Farther down the wall of the ventricle takes over.
         """
-        below = np.clip((-0.4 - h) / self.shelf_ramp, 0, 1) * np.clip((h + self.shelf_end) / 6.0, 0, 1)
+        below = np.clip((-0.4 - self.septum_start - h) / self.shelf_ramp, 0, 1) * np.clip(
+            (h + self.shelf_end) / 6.0, 0, 1
+        )
         septum = np.minimum(self.shelf, 0.6 * self.radius) * self.shelf_share(theta) * below
         waist = np.clip((-0.4 - h) / self.waist_depth, 0, 1) * np.clip((h + 13.0) / 7.0, 0, 1)
         return np.minimum(septum + self.waist * waist, 0.65 * self.radius)

@@ -73,7 +73,9 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     within = canvas.coverage(np.maximum(-5 - h, h - (root.junction_height + 14)), 2.0)
     shelf = root.shelf_depth(theta, h).astype(np.float32)
     # Solid behind its shoulder: with a thinner band a strip of blood was left between it and the ventricle's wall.
-    thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * np.maximum(-h, 0)
+    thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * np.maximum(
+        -h - np.float32(root.septum_start), 0
+    )
     if root.pocket is not None:
         _paint_pocket(canvas, region, root.pocket, tissue, theta, rho, h, beyond, shelf + thick)
     if root.shelf > 0 or root.waist > 0:

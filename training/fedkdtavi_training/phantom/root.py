@@ -114,8 +114,8 @@ class Root:
 
         ramp, end = float(np.exp(septum_rng.uniform(np.log(0.6), np.log(9.0)))), float(septum_rng.uniform(13.0, 20.0))
         wedge = float(septum_rng.uniform(0.0, 1.0))
-        # On real CTs the septum is a wedge with the right ventricle's blood behind it. Its tip is at the right cusp's hinge
-        # point or up to 5 mm below: readers of four CTs set that point on the wall above the tip.
+        # On real CTs the septum is a wedge with the right ventricle's blood behind it. Its tip is at the right cusp's
+        # hinge point or up to 5 mm below: readers of four CTs set that point on the wall above the tip.
         pocket = Pocket.sample(septum_rng) if septum_rng.random() < 0.65 else None
         tip = 5.0 if pocket is None else float(septum_rng.uniform(0.8, 4.5))
         if pocket is not None:

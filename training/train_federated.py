@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        print(f'{error.name} is not installed; install it with pip install "fedkdtavi[train]".', file=sys.stderr)
+        how = 'pip install -e ".[train]" (see README.md)'
+        print(f"{error.name} is not installed; install it with {how}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Cancelled; the same command goes on from the last round.", file=sys.stderr)

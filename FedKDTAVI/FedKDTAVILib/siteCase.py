@@ -24,6 +24,7 @@ from fedkdtavi_core.site.dataset import CASES, CT, SITE, case_folders
 from fedkdtavi_core.site.dataset import LABELS as RECORD
 from fedkdtavi_core.site.init import init_site
 from fedkdtavi_core.site.provenance import anonymous_provenance
+from fedkdtavi_core.site.pseudonym import check_pseudonym
 from fedkdtavi_core.volume import Volume
 
 from .caseFolder import OURS, folderDigest
@@ -73,6 +74,7 @@ def exportCase(caseNodes: CaseNodes, siteFolder: Path, caseId: str | None = None
     reviewer = reviewer.strip()
     if not reviewer:
         raise UsageError(_("The reviewer has no pseudonym; set one in the settings and export again."))
+    check_pseudonym(reviewer)
     annotation = caseNodes.toAnnotation()
     content = caseNodes.state.read()
     case = content.get("case") or {}

@@ -52,6 +52,15 @@ def test_calcium_outside_the_region_is_not_counted(root: Tube):
     assert result.mask[tuple(np.rint(root.volume.grid.to_ijk(far)).astype(int))] == 0
 
 
+def test_calcium_in_the_mouth_of_a_coronary_artery_is_not_the_valves(root: Tube):
+    landmarks = marks(root)
+    landmarks["ostium_rca"].position = root.center + 9 * root.u + 3 * root.v + 5 * root.n
+    found = decide(root.volume, *suggestion(root), landmarks)
+    other = decide(root.volume, *suggestion(root, PLACES[1:]), marks(root))
+    assert found.volume_mm3 == pytest.approx(other.volume_mm3) and found.volume_mm3 > 50
+    assert "3 mm around the coronary ostia left out" in found.rule
+
+
 def test_a_binary_suggestion_does_the_same(root: Tube):
     probability, affine = suggestion(root)
     one = decide(root.volume, probability, affine, marks(root))

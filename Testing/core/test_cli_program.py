@@ -136,16 +136,14 @@ def test_a_command_of_an_extra_gets_its_own_arguments(entry):
 def test_an_extra_that_is_not_installed_says_how(entry, capsys):
     entry(None)
     assert main(["train", "config"]) == errors.EXIT_USAGE
-    assert 'pip install "fedkdtavi[train]"' in capsys.readouterr().err
+    assert 'pip install -e ".[train]"' in capsys.readouterr().err
 
     def needs_torch(argv):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     entry(needs_torch)
     assert main(["evaluate"]) == errors.EXIT_USAGE
-    assert (
-        'needs torch, which is not installed; install it with pip install "fedkdtavi[train]"' in capsys.readouterr().err
-    )
+    assert 'needs torch, which is not installed; install it with pip install -e ".[train]"' in capsys.readouterr().err
 
 
 def test_the_hint_names_all_that_a_command_needs(entry, capsys):
@@ -157,10 +155,10 @@ def test_the_hint_names_all_that_a_command_needs(entry, capsys):
 
     entry(needs_highdicom)
     assert main(["train", "config"]) == errors.EXIT_USAGE
-    assert 'pip install "fedkdtavi[train,dicom]"' in capsys.readouterr().err
+    assert 'pip install -e ".[train,dicom]"' in capsys.readouterr().err
     entry(needs_pydantic)
     assert main(["federation", "simulate"]) == errors.EXIT_USAGE
-    assert 'needs pydantic, which is not installed; install it with pip install "fedkdtavi[train,federated]"' in (
+    assert 'needs pydantic, which is not installed; install it with pip install -e ".[train,federated]"' in (
         capsys.readouterr().err
     )
 

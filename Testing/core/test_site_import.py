@@ -57,6 +57,8 @@ def test_what_was_moved_since_is_corrected_by_a_named_reviewer(site, tmp_path):
     with pytest.raises(errors.UsageError, match="--reviewer"):
         take(site, folder)
     assert records(site) == {}
+    with pytest.raises(errors.UsageError, match=r"'Dr\. John Smith' may be a name"):
+        take(site, folder, reviewer="Dr. John Smith")
     take(site, folder, reviewer="r7")
     after = records(site)
     assert open_site(site).case("one").record.truth() == ("hinge_ncc", "ostium_lca")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Measure again from the label files in a folder that annotate has written, after landmarks, calcification or annulus
 were corrected in 3D Slicer. measurements.json, measurements.csv and report.png are replaced, all of them or none; an
-annulus nobody has corrected is traced again. Labels and other files in the folder stay as they are."""
+annulus nobody has corrected is traced again, or removed where none can be traced. Other labels and files in the folder
+stay as they are."""
 EPILOG = (
     "Exit codes: 0 done; 2 wrong use; 4 label files or CT unreadable, or not the same CT; 130 cancelled; 1 unexpected."
 )
@@ -122,6 +123,8 @@ def _write(folder: Path, volume: Volume, found: AnnotatedCT, measurements: Measu
 
     write_measurements(folder, measurements)
     if measurements.contour.source == "traced":  # the one in the folder belonged to another plane
+        if measurements.contour.points is None and (folder / CONTOUR).exists():
+            found.notes.append(f"{CONTOUR} is removed: it was traced in another plane, and in this one none can be.")
         (folder / CONTOUR).unlink(missing_ok=True)
         found.annotation.annulus_contour = measurements.contour.points
         if measurements.contour.points is not None:

@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     imports.add_argument("--case", metavar="ID", help="the case they belong to (default: found by the CT's digest)")
     adds = "take in the CT that a folder was made on, where the site has not got it"
     imports.add_argument("--add", action="store_true", help=adds)
-    imports.add_argument("--reviewer", metavar="NAME", help="pseudonym of who reviewed them")
+    imports.add_argument(
+        "--reviewer", metavar="PSEUDONYM", help="of who reviewed them; never a name: it travels with the labels"
+    )
     imports.add_argument("--force", action="store_true", help="replace reviewed labels that differ")
     status = action("status", "count labels: truth, predicted, absent, unlabelled")
     worklist = action("worklist", "cases in the order in which labelling them helps most")

@@ -34,6 +34,7 @@ from ..volume import Volume
 from .dataset import CT, LABELS, CaseLabels, Site, SiteCase, open_case
 from .incoming import REVIEWED, Incoming, ct_digest, read_incoming
 from .localkey import KeyEntry, read_key
+from .pseudonym import check_pseudonym
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def import_labels(
 
     Raises:
         InputError: the CT or a label file cannot be read, or they do not belong together.
-        UsageError: no reviewer is named though labels are reviewed or moved; reviewed labels differ without
-            ``force``; or the case cannot be written.
+        UsageError: no reviewer is named though labels are reviewed or moved, or one who may be a name; reviewed labels
+            differ without ``force``; or the case cannot be written.
     """
+    reviewer = None if reviewer is None else check_pseudonym(reviewer)
     progress.step(0.0, "Reading CT")
     volume = case.read_volume(progress.part(0.0, 0.5))
     if volume_digest(volume) != case.record.ct_sha256:

@@ -71,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..site.dataset import SITE
     from ..site.init import init_site
 
+    here = "is already" if (args.folder / SITE).is_file() else "is now"
     info = init_site(args.folder, args.id or "", args.note)
-    console.say(f"{args.folder}: site {info.id}; add CTs with `fedkdtavi site add {args.folder} CT`.")
+    console.say(f"{args.folder}: {here} site {info.id}; add CTs with `fedkdtavi site add {args.folder} CT`.")
     return {"id": info.id, "synthetic": info.synthetic}
 
 

@@ -45,7 +45,7 @@ def sniff(path: Path) -> Kind:
         if not path.is_file():
             raise refuse(path, "is neither a file nor a folder", FORMATS)
         if path.stat().st_size == 0:  # also what the system makes up as it is read (/proc, /sys)
-            raise refuse(path, "is empty, or no file on a disk", "copy or export the CT to a disk and give that file")
+            raise refuse(path, "is empty (0 bytes)", "copy or export the CT again and give that file")
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except OSError as error:

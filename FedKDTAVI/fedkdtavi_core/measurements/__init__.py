@@ -172,7 +172,7 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
         if plane is not None and set(guessed) & set(schema.HINGE_IDS):
             plane, plane_reason = (
                 None,
-                f"no annulus plane: the hinge points are predicted only, and {suitability.refusal}",
+                "no annulus plane: the hinge points are predicted only, on a CT with no contrast",
             )
 
     contour = measured_contour(volume, annotation, plane, plane_reason, suitability)

@@ -9,7 +9,8 @@ CORE = Path(__file__).resolve().parents[1] / "FedKDTAVI"
 if CORE.is_dir():  # a checkout brings its own core, installed or not
     sys.path.insert(0, str(CORE))
 
-from fedkdtavi_core.errors import FedKDTAVIError  # noqa: E402 - only now can it be found
+from fedkdtavi_core.cli.extras import install_command  # noqa: E402 - only now can it be found
+from fedkdtavi_core.errors import FedKDTAVIError  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,8 +26,8 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        how = 'pip install -e ".[train]" (see README.md)'
-        print(f"{error.name} is not installed; install it with {how}.", file=sys.stderr)
+        how = install_command("train")
+        print(f"{error.name} is not installed; install it with {how} (see README.md).", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Cancelled; the same command goes on from the last round.", file=sys.stderr)

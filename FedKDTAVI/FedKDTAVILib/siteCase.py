@@ -71,10 +71,9 @@ def exportCase(caseNodes: CaseNodes, siteFolder: Path, caseId: str | None = None
             changed the case since it was opened here.
         InputError: the nodes hold no case that can be written.
     """
-    reviewer = reviewer.strip()
-    if not reviewer:
+    if not reviewer.strip():
         raise UsageError(_("The reviewer has no pseudonym; set one in the settings and export again."))
-    check_pseudonym(reviewer)
+    reviewer = check_pseudonym(reviewer)
     annotation = caseNodes.toAnnotation()
     content = caseNodes.state.read()
     case = content.get("case") or {}

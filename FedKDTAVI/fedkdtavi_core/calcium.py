@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from . import schema
 from .annotation import Landmark, Status
 from .measurements.blood import MIN_CONTRAST_HU, Blood, lvot_blood, root_blood
 from .measurements.plane import AnnulusPlane, annulus_plane
@@ -38,7 +39,6 @@ VALVE_ASIDE = (2.0, 3.0)
 # Calcium in the mouth of a coronary artery is the artery's. Of 8,116 voxels of valve calcium in 232 phantoms 12 lay
 # nearer.
 OSTIUM_MM = 3.0
-_OSTIA = ("ostium_rca", "ostium_lca")
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,9 @@ def decide(
     hot = _hot(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
     if plane is not None:
         hot = hot[_in_the_root(volume.grid.to_ras(hot), plane)]
-    for mouth in filter(lambda point: point is not None, map(points.get, _OSTIA)):
-        hot = hot[np.linalg.norm(volume.grid.to_ras(hot) - mouth, axis=1) >= OSTIUM_MM]
+    for mouth in (points.get(i) for i in schema.OSTIUM_IDS):
+        if mouth is not None:
+            hot = hot[np.linalg.norm(volume.grid.to_ras(hot) - mouth, axis=1) >= OSTIUM_MM]
     if rule == HALF_MAX:
         hot, span = _to_half_maximum(volume, hot, blood, threshold)
         words += f", here {_span(*span)}" if span else ""

@@ -194,7 +194,7 @@ def _relate_ostia(points: Mapping[str, np.ndarray | None], plane: AnnulusPlane |
             add((label_id, hinge_id), length, distance, f"{_name(label_id)} to {_name(hinge_id)} hinge point:", "mm")
     right, left = points.get("ostium_rca"), points.get("ostium_lca")
     if right is not None and left is not None:
-        ids = ("ostium_rca", "ostium_lca")
+        ids = schema.OSTIUM_IDS
         if plane is not None:
             add(ids, abs(_turn(plane, left, right)), _OSTIA_ANGLE, "angle between the ostia:", "degrees")
         else:

@@ -72,6 +72,7 @@ HEADS: dict[str, tuple[str, ...]] = {
     for head in dict.fromkeys(label.head for label in LABELS if label.head)
 }
 HINGE_IDS: tuple[str, ...] = ("hinge_rcc", "hinge_lcc", "hinge_ncc")
+OSTIUM_IDS: tuple[str, ...] = ("ostium_rca", "ostium_lca")
 
 # Classes of the coarse network, in the order of its output channels; 0 is background.
 HEART_CLASSES: tuple[str, ...] = (

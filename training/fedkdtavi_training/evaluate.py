@@ -28,8 +28,6 @@ from fedkdtavi_core.volume import Volume
 
 from . import tally
 
-OSTIA = ("ostium_rca", "ostium_lca")
-
 
 @dataclass(frozen=True)
 class Key:
@@ -203,8 +201,8 @@ def _error(given: np.ndarray | None, truth: np.ndarray | None) -> float | None:
 def _plane(predicted: dict[str, np.ndarray | None], key: Key) -> dict[str, Any]:
     """Angle between the planes in degrees, and error of each coronary height in mm (signed, predicted - true)
     beside the true height."""
-    row: dict[str, Any] = {"plane_deg": None, **{f"{label}_height_error_mm": None for label in OSTIA}}
-    row |= {f"{label}_height_mm": None for label in OSTIA}
+    row: dict[str, Any] = {"plane_deg": None, **{f"{label}_height_error_mm": None for label in schema.OSTIUM_IDS}}
+    row |= {f"{label}_height_mm": None for label in schema.OSTIUM_IDS}
     if not key.has_root:
         return row
     try:
@@ -212,7 +210,7 @@ def _plane(predicted: dict[str, np.ndarray | None], key: Key) -> dict[str, Any]:
     except NotMeasurable:
         return row
     normal = truth.normal if key.plane_normal is None else key.plane_normal
-    wanted = [label for label in OSTIA if key.points[label] is not None]
+    wanted = [label for label in schema.OSTIUM_IDS if key.points[label] is not None]
     row |= {f"{label}_height_mm": round(float(truth.height(key.points[label])), 3) for label in wanted}
     try:
         plane = annulus_plane(predicted)

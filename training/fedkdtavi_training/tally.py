@@ -66,7 +66,7 @@ def _group(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for label in schema.LANDMARK_IDS:
         measures[label] = _errors([row[f"{label}_mm"] for row in rows], far=True)
     measures["plane_deg"] = _errors([row["plane_deg"] for row in rows])
-    for label in ("ostium_rca", "ostium_lca"):
+    for label in schema.OSTIUM_IDS:
         measures[f"{label}_height"] = _errors([row[f"{label}_height_error_mm"] for row in rows])
     measures["area_percent"] = _errors([row["area_error_percent"] for row in rows])
     dice = [row["calc_dice"] for row in rows if row["calc_dice"] is not None]

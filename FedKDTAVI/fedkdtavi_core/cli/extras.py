@@ -34,14 +34,14 @@ _EXTRA_OF = {
 }
 
 
-def _install(extras: str) -> str:
+def install_command(extras: str) -> str:
     """The command, in the folder of the source: no index has this package."""
     return f'pip install -e ".[{extras}]"' if extras else "pip install -e ."
 
 
 def described() -> dict[str, str]:
     """Command -> one line for ``--help``."""
-    needs = {extra: f" (needs {_install(extra)})" if extra else "" for _, extra in _KNOWN.values()}
+    needs = {extra: f" (needs {install_command(extra)})" if extra else "" for _, extra in _KNOWN.values()}
     return {name: about + needs[extra] for name, (about, extra) in _KNOWN.items()}
 
 
@@ -56,7 +56,7 @@ def run(name: str, arguments: list[str], core_commands: Collection[str]) -> int:
     found = list(entry_points(group=GROUP, name=name))
     if not found:
         if name in _KNOWN:
-            how = _install(_KNOWN[name][1])
+            how = install_command(_KNOWN[name][1])
             raise UsageError(f"fedkdtavi {name}: is not installed; install it with {how} (see README.md).")
         known = ", ".join([*core_commands, *_KNOWN])
         raise UsageError(f"there is no command '{name}'; the commands are {known}.")
@@ -68,7 +68,7 @@ def run(name: str, arguments: list[str], core_commands: Collection[str]) -> int:
         if extra is None:
             raise
         whole = (_KNOWN[name][1] if name in _KNOWN else "").split(",")  # all that it needs, not what was missed first
-        how = _install(",".join(dict.fromkeys(filter(None, [*whole, extra]))))
+        how = install_command(",".join(dict.fromkeys(filter(None, [*whole, extra]))))
         raise UsageError(
             f"fedkdtavi {name}: needs {missing}, which is not installed; install it with {how} (see README.md)."
         ) from error

@@ -134,7 +134,7 @@ def annulus_plane(points: Mapping[str, np.ndarray | None], gone: Mapping[str, st
     normal = cross / np.linalg.norm(cross)
 
     warning = ""
-    ostia = [points[i] for i in ("ostium_rca", "ostium_lca") if points.get(i) is not None]
+    ostia = [points[i] for i in schema.OSTIUM_IDS if points.get(i) is not None]
     if ostia and float(np.mean((np.array(ostia) - centre) @ normal)) < -OSTIA_DECIDE_MM:
         normal = -normal
         warning = "hinge points and ostia contradict each other: the names of two hinge points may be swapped"

@@ -21,7 +21,7 @@ from .matrix import Unit
 COLUMNS = (
     "arm", "seed", "unit", "chain", "test_set", "bundle", "case", "site", "kind", "in_range", "has_root", "status",
     *(f"{i}_{what}" for i in schema.LANDMARK_IDS for what in ("mm", "raw")),
-    "plane_deg", *(f"{i}_{what}" for i in evaluate.OSTIA for what in ("height_mm", "height_error_mm")),
+    "plane_deg", *(f"{i}_{what}" for i in schema.OSTIUM_IDS for what in ("height_mm", "height_error_mm")),
     "area_error_percent", "calc_dice", "calc_true_mm3", "calc_mm3", "calc_refused",
 )  # fmt: skip
 

@@ -239,9 +239,8 @@ class Root:
 
         Farther down the wall of the ventricle takes over.
         """
-        below = np.clip((-0.4 - self.septum_start - h) / self.shelf_ramp, 0, 1) * np.clip(
-            (h + self.shelf_end) / 6.0, 0, 1
-        )
+        below = np.clip((-0.4 - self.septum_start - h) / self.shelf_ramp, 0, 1)
+        below = below * np.clip((h + self.shelf_end) / 6.0, 0, 1)
         septum = np.minimum(self.shelf, 0.6 * self.radius) * self.shelf_share(theta) * below
         waist = np.clip((-0.4 - h) / self.waist_depth, 0, 1) * np.clip((h + 13.0) / 7.0, 0, 1)
         return np.minimum(septum + self.waist * waist, 0.65 * self.radius)

@@ -17,8 +17,6 @@ AORTA = HEART_CLASSES.index("aorta")
 LEFT_VENTRICLE = HEART_CLASSES.index("left_ventricle")
 MYOCARDIUM = HEART_CLASSES.index("myocardium")
 RIGHT_VENTRICLE = HEART_CLASSES.index("right_ventricle")
-
-
 WAIST_WALL_MM = 2.5  # of muscle or of the curtain behind the outflow tract's waist
 
 
@@ -73,9 +71,8 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     within = canvas.coverage(np.maximum(-5 - h, h - (root.junction_height + 14)), 2.0)
     shelf = root.shelf_depth(theta, h).astype(np.float32)
     # Solid behind its shoulder: with a thinner band a strip of blood was left between it and the ventricle's wall.
-    thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * np.maximum(
-        -h - np.float32(root.septum_start), 0
-    )
+    into = np.maximum(-h - np.float32(root.septum_start), 0)
+    thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * into
     if root.pocket is not None:
         _paint_pocket(canvas, region, root.pocket, tissue, theta, rho, h, beyond, shelf + thick)
     if root.shelf > 0 or root.waist > 0:

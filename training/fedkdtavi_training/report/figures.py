@@ -9,7 +9,7 @@ import numpy as np
 
 from fedkdtavi_core import schema
 
-from .results import OSTIA, POINT_MEASURES, Arm, sites
+from .results import POINT_MEASURES, Arm, sites
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5d6875")  # Okabe and Ito
 INK, MUTED, RULE = "#18202b", "#5d6875", "#d9dee3"
@@ -81,7 +81,7 @@ def bland_altman(figure, arms: Sequence[Arm]) -> None:
     limits: list[float] = []
     for row, arm in zip(panels, arms, strict=True):
         number = arms.index(arm)
-        for axes, label in zip(row, OSTIA, strict=True):
+        for axes, label in zip(row, schema.OSTIUM_IDS, strict=True):
             means, differences, lost = heights(arm, label)
             axes.scatter(means, differences, s=14, color=_colour(number), alpha=0.75, lw=0)
             title = f"{schema.by_id(label).name} height, {arm.name}"
@@ -96,7 +96,9 @@ def bland_altman(figure, arms: Sequence[Arm]) -> None:
         row[0].set_ylabel("predicted - true, mm")
     reach = min(1.1 * max(limits, default=5.0), 20.0)
     panels[0, 0].set_ylim(-reach, reach)
-    known = any(row[f"{label}_height_mm"] is not None for arm in arms for row in arm.rows for label in OSTIA)
+    known = any(
+        row[f"{label}_height_mm"] is not None for arm in arms for row in arm.rows for label in schema.OSTIUM_IDS
+    )
     for axes in panels[-1]:
         axes.set_xlabel("mean of predicted and true, mm" if known else "(these results hold no true heights)")
 

@@ -17,11 +17,10 @@ from .. import tally
 
 Row = dict[str, object]
 POINT_MEASURES = {"Hinge points + ostia": schema.HEADS["hps"], "Membranous septum": schema.HEADS["ms"]}
-OSTIA = ("ostium_rca", "ostium_lca")
 # What each row may lack, and what then stands there: nothing, except that a row was annotated and has a root.
 _COLUMNS = (
     *(f"{i}_{what}" for i in schema.LANDMARK_IDS for what in ("mm", "confidence")),
-    *(f"{i}_height_error_mm" for i in OSTIA), *(f"{i}_height_mm" for i in OSTIA),
+    *(f"{i}_height_error_mm" for i in schema.OSTIUM_IDS), *(f"{i}_height_mm" for i in schema.OSTIUM_IDS),
     "plane_deg", "area_error_percent", "calc_dice", "calc_refused",
 )  # fmt: skip
 _ASSUMED = {"status": "annotated", "has_root": 1.0, "in_range": 1.0, "site": "", "bundle": ""}
@@ -87,7 +86,7 @@ def differences(first: Arm, second: Arm) -> dict[str, tuple[str, dict[str, list[
     shared = [case for case in ours if case in theirs]
     result = {}
     columns = {name: ("mm", tuple(f"{i}_mm" for i in labels)) for name, labels in POINT_MEASURES.items()}
-    columns["Coronary heights"] = ("mm", tuple(f"{i}_height_error_mm" for i in OSTIA))
+    columns["Coronary heights"] = ("mm", tuple(f"{i}_height_error_mm" for i in schema.OSTIUM_IDS))
     columns["Annulus plane"] = ("degrees", ("plane_deg",))
     for measure, (unit, names) in columns.items():
         found = {}

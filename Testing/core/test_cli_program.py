@@ -14,7 +14,7 @@ import pytest
 import tiny_bundle
 
 from fedkdtavi_core import errors
-from fedkdtavi_core.cli import console, extras, naming
+from fedkdtavi_core.cli import console, extras, naming, options
 from fedkdtavi_core.cli.main import main
 
 CORE = Path(errors.__file__).resolve().parents[1]
@@ -51,6 +51,12 @@ def test_help_is_ascii_and_succeeds(arguments, capsys):
         (["annotate", "a", "a", "--out", "o"], "named twice"),
         (["annotate", "a", "b", "--out", "o", "--points", "p.mrk.json"], "--points belongs to one CT"),
         (["bundle", "pack", "folder"], "--out"),
+        (
+            ["annotate", "a", "--out", "o", "--devise=cpu"],
+            "annotate: unrecognized arguments: --devise=cpu, did you mean --device?",
+        ),
+        (["bundle", "info", "--jsn"], "did you mean --json? (see fedkdtavi bundle info --help)"),
+        (["measure", "a", "--nearly"], "measure: unrecognized arguments: --nearly (see"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(arguments, words, capsys):
@@ -60,6 +66,20 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(arguments, words, capsys):
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("fedkdtavi")
     assert words in captured.err
+
+
+def test_a_wild_point_does_not_flood_the_terminal(capsys):
+    """It disagrees with everything; the worst of that is told, and how much more there is."""
+    flags = {"hinge_rcc": [f"reason {n}" for n in range(9)], "ms_upper": ["one", "two"]}
+    options.say_findings(console.Console(), [], [], flags)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in told] == [
+        "check RCC: reason 0",
+        "check RCC: reason 1",
+        "check RCC: … and 7 more, in its label file",
+        "check MS upper: one",
+        "check MS upper: two",
+    ]
 
 
 def test_json_says_the_same_as_one_object(capsys):

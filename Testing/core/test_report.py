@@ -132,8 +132,19 @@ def texts(sheet) -> Iterator[tuple[str, np.ndarray]]:
             yield artist.get_text(), artist.get_window_extent(renderer).extents
 
 
+def wild(volume: Volume) -> Annotation:
+    """The left main has been moved far up, out of its picture, and a deposit lies far above the plane."""
+    annotation = full(volume)
+    annotation.landmarks["ostium_lca"].position = around(115, 50, 12)
+    annotation.landmarks["ostium_lca"].status = Status.CORRECTED
+    i, j, k = np.rint(volume.grid.to_ijk(around(60, 30, 8))).astype(int)
+    annotation.calcification[i - 2 : i + 3, j - 2 : j + 3, k - 2 : k + 3] = 1
+    return annotation
+
+
 CASES = {
     "full": full,
+    "a point moved far": wild,
     "no septum": lambda volume: without(volume, "ms_upper", "ms_lower"),
     "half a septum": lambda volume: without(volume, "ms_lower"),
     "no ostia": lambda volume: without(volume, "ostium_rca", "ostium_lca"),
@@ -241,6 +252,21 @@ def test_no_height_is_drawn_that_the_table_withholds(volume) -> None:
     shown = " ".join(words for words, _ in texts(page(plain(volume), annotation)))
     assert "no height of a point that is predicted only" in shown.replace("\n", " ")
     assert "16.0 mm above" not in shown and "8.0 mm above" not in shown
+
+
+def test_what_lies_outside_a_picture_is_told_under_it(pages) -> None:
+    shown = " ".join(words for words, _ in texts(pages("a point moved far")[1])).replace("\n", " ")
+    assert "LM, corrected 50.0 mm above" in " ".join(shown.split())
+    assert "The point lies outside the picture, 51 mm" in shown
+    assert "Dashed: 122 mm³ above or below the slab." in shown  # 5 x 5 x 5 voxels
+    usual = " ".join(words for words, _ in texts(pages("full")[1]))
+    assert "outside the picture" not in usual and "Dashed" not in usual and "corrected" not in usual
+
+
+def test_the_mark_of_a_warning_is_explained(pages) -> None:
+    for case, marked in (("full", True), ("nothing", False)):
+        shown = [words for words, _ in texts(pages(case)[1])]
+        assert ("▲ see the warnings" in shown) is marked
 
 
 def test_every_picture_shows_the_ct(pages) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..numbers import printed
 from .console import Console
 from .progress import CHOICES
 
+MOST_CHECKS = 2  # lines on one landmark; one far-off point disagrees with every other, and the worst comes first
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, but wrong use ends in one sentence like every other error."""
@@ -20,6 +23,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """Raise UsageError instead of ending the program."""
         raise UsageError(f"{self.prog}: {message} (see {self.prog} --help).")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but what a command does not know is refused by that command, which names what is near."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            options = [word for word in self._option_string_actions if word.startswith("--")]
+            near = get_close_matches(rest[0].partition("=")[0], options, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        return found, rest
 
 
 def add_ct_choice(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +64,13 @@ def say_findings(
     for sentence in warnings:
         console.say(f"  warning: {sentence}")
     for label_id, sentences in flags.items():
-        for sentence in sentences:
+        told = list(sentences)
+        for sentence in told[:MOST_CHECKS]:
             console.say(f"  check {schema.by_id(label_id).name}: {sentence}")
+        if len(told) > MOST_CHECKS:
+            console.say(
+                f"  check {schema.by_id(label_id).name}: … and {len(told) - MOST_CHECKS} more, in its label file"
+            )
     for sentence in notes:
         console.say(f"  note: {sentence}")
 

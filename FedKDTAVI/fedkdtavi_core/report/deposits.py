@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import schema
+from ..calcium import VALVE_BELOW_MM
 from ..numbers import fixed
 from . import style
 from .notices import sentence
@@ -14,6 +15,7 @@ from .view import View, across
 
 # From the outflow tract to above the leaflets' tips, in mm from the annulus plane.
 SLAB = (-6.0, 18.0)
+BEYOND = (-VALVE_BELOW_MM - 5, 60.0)  # everything that may count as the valve's calcium
 OVERLAY = (1.0, 0.62, 0.10)
 
 
@@ -24,6 +26,9 @@ def draw_calcium(panel: Panel, root: Root) -> None:
         panel.caption(f"Calcium not measured: {rule}.", color=style.CAUTION.ink)
     else:
         total = f"{fixed(volumes.total)} mm³ in all, no Agatston score."
+        hidden = _outside_the_slab(root)
+        if hidden >= 1.0:
+            total += f" Dashed: {fixed(hidden)} mm³ above or below the slab."
         clauses = rule.replace("mm3", "mm³").split("; ")  # what matters most comes first; the files hold all of it
         told = [sentence("; ".join(clauses[:count])) for count in range(len(clauses), 0, -1)]
         panel.caption(
@@ -37,7 +42,11 @@ def draw_calcium(panel: Panel, root: Root) -> None:
     low, high = -SLAB[1], -SLAB[0]
     panel.picture(view.slab(root.volume, low, high), view, root.window(style.CALCIUM))
     if volumes is not None and root.annotation.calcification is not None:
-        _overlay(panel, view.slab_mask(root.annotation.calcification, root.volume.affine, low, high), view.extent)
+        mask, affine = root.annotation.calcification, root.volume.affine
+        _overlay(panel, view.slab_mask(mask, affine, low, high), view.extent)
+        if _outside_the_slab(root) >= 1.0:
+            for ends in ((-BEYOND[1], low), (high, -BEYOND[0])):
+                _outline(panel, view.slab_mask(mask, affine, *ends), view.extent, "dashed")
     _sectors(panel, root, view, (None, None, None) if volumes is None else volumes.cusps)
 
 
@@ -47,8 +56,23 @@ def _overlay(panel: Panel, seen: np.ndarray, extent: tuple[float, float, float, 
     colored = np.zeros((*seen.shape, 4), np.float32)
     colored[seen] = (*OVERLAY, 0.55)
     panel.axes.imshow(colored, extent=extent, origin="lower", interpolation="nearest")
+    _outline(panel, seen, extent, "solid")
+
+
+def _outline(panel: Panel, seen: np.ndarray, extent: tuple[float, float, float, float], dash: str) -> None:
+    if not seen.any():
+        return
     x = np.linspace(extent[0], extent[1], seen.shape[1] + 1)[:-1] + (extent[1] - extent[0]) / seen.shape[1] / 2
-    panel.axes.contour(x, x, seen.astype(np.float32), levels=[0.5], colors=[OVERLAY], linewidths=0.9)
+    panel.axes.contour(x, x, seen.astype(np.float32), levels=[0.5], colors=[OVERLAY], linewidths=0.9, linestyles=dash)
+
+
+def _outside_the_slab(root: Root) -> float:
+    """Volume in mm^3 of the counted calcium that the picture's slab does not hold."""
+    mask = root.annotation.calcification
+    if mask is None or root.plane is None:
+        return 0.0
+    height = root.plane.height(root.volume.grid.to_ras(np.argwhere(mask)))
+    return float(np.count_nonzero((height < SLAB[0]) | (height > SLAB[1]))) * root.volume.grid.voxel_volume
 
 
 def _sectors(panel: Panel, root: Root, view: View, cusps: tuple[float | None, ...]) -> None:

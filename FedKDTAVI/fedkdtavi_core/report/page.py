@@ -71,8 +71,10 @@ def _header(sheet: Sheet, volume: Volume, found: Sequence[Notice]) -> float:
     name = sheet.fit(case_name(volume), min(room, 0.5 * width), style.TITLE, "bold")
     sheet.text(x, y, name, size=style.TITLE, fontweight="bold")
     after = sheet.measure(name, style.TITLE, "bold") + 0.25
-    details = sheet.fit(acquisition(volume), room - after, style.BODY)
-    sheet.text(x + after, y, details, size=style.BODY, color=style.MUTED)
+    told = acquisition(volume)
+    sizes = (style.BODY, style.SMALL, style.TINY, 0.9 * style.TINY)
+    size = next((size for size in sizes if sheet.measure(told, size) <= room - after), sizes[-1])
+    sheet.text(x + after, y, sheet.fit(told, room - after, size), size=size, color=style.MUTED)
     sheet.text(x + width, y, badge, size=style.HEADING, fontweight="bold", color=style.STOP.ink, ha="right")
     sheet.rule(x, y + 0.13, width)
     return y + 0.25

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import schema
-from ..annotation import Annotation
+from ..annotation import Annotation, Status
 from ..measurements import AnnulusPlane, Measurements, landmark_points
 from ..measurements.curve import MIN_DENSE_POINTS
 from ..numbers import fixed
@@ -145,7 +145,8 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
     """The plane that holds the root's axis and an ostium, with its height over the annulus plane."""
     point, name = root.points[label_id], schema.by_id(label_id).name
     if point is None:
-        panel.message(f"{name} ostium not found. {_why(root.annotation, label_id)}".strip())
+        how = "not found" if root.annotation.landmarks[label_id].position is None else "cannot be shown"
+        panel.message(f"{name} ostium {how}. {_why(root.annotation, label_id)}".strip())
         return
     if root.plane is None:
         view = View(point, LEFT, SUPERIOR, LENGTHWISE_WIDTH)
@@ -156,7 +157,21 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
         return
     _along_axis(panel, root, point, [label_id])
     told = "height of its centre over the annulus plane" if root.measured(label_id) else NO_HEIGHT
-    panel.caption(f"Plane through the root's axis and the {name} ostium; {told}.")
+    words = f"Plane through the root's axis and the {name} ostium; {told}."
+    if not _in_view(root, label_id):
+        away = float(np.linalg.norm(point - root.axis))
+        words = f"{words} The point lies outside the picture, {fixed(away)} mm from the middle of the annulus."
+        panel.caption(words, color=style.STOP.ink)
+        return
+    panel.caption(words)
+
+
+def _in_view(root: Root, label_id: str) -> bool:
+    """Does the long-axis picture reach as far as this landmark?"""
+    plane, offset = root.plane, root.points[label_id] - root.axis
+    up = float(offset @ plane.normal)
+    aside = float(np.linalg.norm(offset - up * plane.normal))
+    return max(aside, abs(up - LENGTHWISE_RISE)) < LENGTHWISE_WIDTH / 2
 
 
 def draw_septum(panel: Panel, root: Root) -> None:
@@ -222,9 +237,14 @@ def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[s
     for label_id, (x, y) in places.items():
         height = float(plane.height(root.points[label_id]))
         words = schema.by_id(label_id).name
+        if root.annotation.landmarks[label_id].status is Status.CORRECTED:
+            words = f"{words}, corrected"
         if root.measured(label_id):
             words = f"{words}  {fixed(abs(height), 1)} mm {'above' if height >= 0 else 'below'}"
-        panel.name((x, y), words, landmark_color(label_id), towards=(np.sign(x) or 1, 0.4 * np.sign(height)))
+        inside = np.clip(
+            (x, y), 10 - view.width / 2, view.width / 2 - 10
+        )  # a point out of view has its name at the edge
+        panel.name(inside, words, landmark_color(label_id), towards=(np.sign(x) or 1, 0.4 * np.sign(height)))
     side = -np.sign(sum(x for x, _ in places.values())) or -1
     panel.name((side * reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(-side, -0.35),
                size=style.SMALL)  # fmt: skip

@@ -39,6 +39,9 @@ def draw_table(
     y += 0.17
     sheet.text(x, y, "Measurements", size=style.HEADING, fontweight="bold")
     sheet.text(x + width * NORMAL_AT, y, "normal or reference", size=style.TINY, color=style.MUTED)
+    if any(value and row["warning"] for members in grouped.values() for _, value, row in members):
+        legend = {"size": style.TINY, "color": style.STOP.ink, "ha": "right"}
+        sheet.text(x + width * (NORMAL_AT - 0.03), y, "▲ see the warnings", **legend)
     y += 0.06
     for group, members in grouped.items():
         y += height * 1.15

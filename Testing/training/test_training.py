@@ -40,12 +40,14 @@ train.train(config.read(__import__("pathlib").Path(sys.argv[1])), echo=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["student", "coarse", "teacher"])
-def test_a_killed_run_ends_in_the_same_weights(task, crops, chests, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "optimizer"), [("student", "adamw"), ("coarse", "adamw"), ("teacher", "adamw"), ("student", "muon")]
+)
+def test_a_killed_run_ends_in_the_same_weights(task, optimizer, crops, chests, tmp_path):
     folder = chests if task == "coarse" else crops
-    whole = train.train(tiny(tmp_path / "whole", folder, task=task), echo=False)
+    whole = train.train(tiny(tmp_path / "whole", folder, task=task, optimizer=optimizer), echo=False)
     assert whole["skipped"] == 0
-    cut = tiny(tmp_path / "cut", folder, task=task)
+    cut = tiny(tmp_path / "cut", folder, task=task, optimizer=optimizer)
     path = tmp_path / "cut.json"
     path.write_text(cut.model_dump_json())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}

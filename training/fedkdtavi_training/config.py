@@ -35,8 +35,9 @@ class _Strict(BaseModel):
 
 
 def without_the_usual(dumped: dict[str, Any]) -> dict[str, Any]:
-    """So that the digests of usual runs are what they were before there was another device, look or scanner."""
-    usual = {"device": "cpu", "closer_look_mm": None, "scanner": 0.0}
+    """So that the digests of usual runs are what they were before there was another device, look, scanner or
+    optimiser."""
+    usual = {"device": "cpu", "closer_look_mm": None, "scanner": 0.0, "optimizer": "adamw"}
     return {key: value for key, value in dumped.items() if key not in usual or value != usual[key]}
 
 
@@ -106,6 +107,7 @@ class TrainConfig(_Strict):
     lr: float = Field(1e-3, gt=0)
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(1e-2, ge=0)
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for the hidden layers, beside adamw")
     ema: float = Field(0.998, ge=0, lt=1)
     grad_clip: float = Field(2.0, gt=0)
     bad_steps: int = Field(20, gt=0, description="consecutive steps without a finite loss before the run stops")

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import InputError, UsageError
 
-from . import cache, data, losses, networks
+from . import cache, data, losses, networks, optimizers
 from .config import TrainConfig
 from .disk import TrainingError, write_bytes
 from .seed_recipe import readout
@@ -98,11 +98,8 @@ class Run:
         self.network.train().to(config.device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items() if v.is_floating_point()}
         self.parameters = dict(self.network.named_parameters())
-        decay = [p for p in self.parameters.values() if p.ndim > 1]
-        plain = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.lr,
+        self.optimizer = optimizers.build(
+            config.optimizer, self.network, lr=config.lr, weight_decay=config.weight_decay
         )
         self.step = 0
         self.bad = 0
@@ -212,13 +209,14 @@ class Run:
         for name, parameter in self.parameters.items():
             found = {
                 key: tensors[f"optimizer.{key}.{name}"].clone(memory_format=torch.preserve_format)
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                for key in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
                 if f"optimizer.{key}.{name}" in tensors
             }
+            for key in {"exp_avg", "exp_avg_sq"} & found.keys():
+                # In the parameter's own memory layout, as the optimiser made it.
+                found[key] = torch.empty_like(parameter).copy_(found[key])
             if found:
-                for key in ("exp_avg", "exp_avg_sq"):  # in the parameter's own memory layout, as the optimiser made it
-                    found[key] = torch.empty_like(parameter).copy_(found[key])
-                self.optimizer.state[parameter] = found
+                self.optimizer.state[parameter].update(found)
 
     def averaged(self) -> torch.nn.Module:
         """A copy of the network with the moving average of the weights, in evaluation mode."""

@@ -21,10 +21,14 @@ from .volume import Grid, Volume
 CONTRAST_850 = "contrast-850"  # Jilaihawi 2014 (Eur Heart J Cardiovasc Imaging 15:1324): 850 HU on contrast CT
 LVOT_300 = "lvot-300"  # Miccoli 2021: 450 HU with outflow tract blood under 300 HU, otherwise 850 HU
 LUMEN_100 = "lumen-100"  # mean of the blood + 100 HU
-# Full width at half maximum: a blurred deposit's edge lies where HU falls halfway from its peak to the blood. A fixed
-# threshold makes dense deposits too large (blooming) and loses those that a soft kernel has dimmed.
-HALF_MAX = "half-maximum"
-RULES = (CONTRAST_850, LVOT_300, LUMEN_100, HALF_MAX)
+# A blurred deposit's edge lies halfway from the blood to its peak. A fixed threshold makes dense deposits too large
+# (blooming) and loses those that a soft kernel has dimmed.
+PEAK_SHARE = "share-of-peak"
+RULES = (CONTRAST_850, LVOT_300, LUMEN_100, PEAK_SHARE)
+# Half, where a voxel is as large as a deposit and has dimmed its peak. In a CT's usual voxels the peak is that of the
+# deposit's dense core, and noise has raised it: the middle of the three voxel sides in mm, and the share. On 29 phantom
+# CTs as scanners make them (seed 1191), with half and with this: 0.76 and 0.79 Dice in range, 0.66 and 0.68 out of it.
+SHARE_OF_PEAK = ((0.75, 2.0), (0.4, 0.5))
 PEAK_MM = 3.0  # how far along each axis a voxel looks for the peak of its deposit
 
 DILATE_MM = 2.0  # the suggestion's voxels are 1.25 mm wide and its border is soft
@@ -39,6 +43,10 @@ VALVE_ASIDE = (2.0, 3.0)
 # Calcium in the mouth of a coronary artery is the artery's. Of 8,116 voxels of valve calcium in 232 phantoms 12 lay
 # nearer.
 OSTIUM_MM = 3.0
+# The frame of a prosthetic valve runs all round the root, over its height. Of 231 phantoms with a valve of their own
+# none had less than 41 degrees without calcium over more than 9 mm of height, nor less than 51 over 12 mm.
+FRAME_GAP_DEG = 45.0
+FRAME_HEIGHT_MM = 12.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class CalciumResult:
 
     Attributes:
         mask: uint8 (i, j, k) on the CT's grid; None when refused.
-        threshold_hu: HU from which a voxel may count (``half-maximum`` asks more of a voxel near a bright deposit);
+        threshold_hu: HU from which a voxel may count (``share-of-peak`` asks more of a voxel near a bright deposit);
             None when refused before there was one.
         rule: the rule in words, with its threshold and the region; printed wherever a volume is.
         lumen_mean, lumen_sd: HU of the root's blood; None when it could not be read.
@@ -106,7 +114,8 @@ def decide(
 
     Returns:
         The result; ``refused`` says why there is no mask: no suggestion, blood that cannot be read, no contrast, or a
-        fixed threshold below the blood's mean + 2 SD, which would count blood as calcium.
+        fixed threshold below the blood's mean + 2 SD, which would count blood as calcium; or what is bright looks like
+        the frame of a prosthetic valve.
 
     Raises:
         ValueError: an unknown rule.
@@ -146,9 +155,12 @@ def decide(
     for mouth in (points.get(i) for i in schema.OSTIUM_IDS):
         if mouth is not None:
             hot = hot[np.linalg.norm(volume.grid.to_ras(hot) - mouth, axis=1) >= OSTIUM_MM]
-    if rule == HALF_MAX:
-        hot, span = _to_half_maximum(volume, hot, blood, threshold)
+    if rule == PEAK_SHARE:
+        hot, span = _to_share_of_peak(volume, hot, blood, threshold)
         words += f", here {_span(*span)}" if span else ""
+    if plane is not None and _like_a_frame(volume.grid.to_ras(hot), plane):
+        reason = "what is bright runs all round the root, like the frame of a prosthetic valve: calcium has gaps"
+        return _refused(reason, blood, threshold, words)
     mask = np.zeros(volume.array.shape, np.uint8)
     _set_without_specks(mask, hot, volume.grid.voxel_volume)
     text = (
@@ -163,9 +175,10 @@ def _threshold(volume: Volume, plane: AnnulusPlane | None, blood: Blood, rule: s
     """HU, the rule in words, and what speaks against it."""
     if not isinstance(rule, str):
         return float(rule), f"fixed threshold of {float(rule):.0f} HU", ""
-    if rule == HALF_MAX:
+    if rule == PEAK_SHARE:
         least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
-        words = f"from halfway between the blood's {blood.mean:.0f} HU and the peak of each deposit"
+        share = 100 * _share_of_peak(volume)
+        words = f"from {share:.0f} % of the way from the blood's {blood.mean:.0f} HU to the peak of each deposit"
         return least, words, ""
     if rule == LUMEN_100:
         least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
@@ -230,10 +243,29 @@ def _in_the_root(points: np.ndarray, plane: AnnulusPlane) -> np.ndarray:
     return (height >= -VALVE_BELOW_MM) & (height <= above) & (aside <= reach)
 
 
-def _to_half_maximum(
+def _like_a_frame(points: np.ndarray, plane: AnnulusPlane) -> bool:
+    """Do the (N, 3) RAS mm that are taken for calcium surround the root's axis, over a height, at some distance?"""
+    middle = plane.hinges.mean(axis=0)
+    radius = float(np.linalg.norm(plane.hinges - middle, axis=1).mean())
+    height = plane.height(points)
+    offset = points - middle - height[:, None] * plane.normal
+    outer = np.linalg.norm(offset, axis=1) > radius / 2
+    if np.count_nonzero(outer) < 2:
+        return False
+    angles = np.sort(np.degrees(np.arctan2(offset[outer] @ plane.v, offset[outer] @ plane.u)))
+    gap = np.diff(np.append(angles, angles[0] + 360)).max()
+    low, high = np.quantile(height[outer], (0.05, 0.95))
+    return bool(gap <= FRAME_GAP_DEG and high - low >= FRAME_HEIGHT_MM)
+
+
+def _share_of_peak(volume: Volume) -> float:
+    return float(np.interp(np.median(volume.grid.spacing), *SHARE_OF_PEAK))
+
+
+def _to_share_of_peak(
     volume: Volume, hot: np.ndarray, blood: Blood, least: float
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Those of the voxels ``hot`` (n, 3) that reach half of their deposit's peak over the blood; span of thresholds.
+    """Those of the voxels ``hot`` (n, 3) that reach the share of their deposit's peak over the blood; thresholds' span.
 
     A peak has to stand out from the blood by 100 HU and 4 SD: less is noise, or badly mixed contrast.
     """
@@ -246,7 +278,7 @@ def _to_half_maximum(
     image[place] = values
     width = 2 * np.rint(PEAK_MM / volume.grid.spacing).astype(int) + 1
     peak = ndimage.maximum_filter(image, size=tuple(int(n) for n in width), mode="nearest")[place]
-    edge = np.maximum(blood.mean + 0.5 * (peak - blood.mean), least)
+    edge = np.maximum(blood.mean + _share_of_peak(volume) * (peak - blood.mean), least)
     kept = (values >= edge) & (peak >= blood.mean + max(100.0, 4 * blood.sd))
     if not kept.any():
         return hot[kept], None

@@ -207,7 +207,7 @@ def _decide_calcium(volume: Volume, annotation: Annotation) -> None:
         annotation.suggestion,
         annotation.suggestion_affine,
         annotation.landmarks,
-        rule=calcium.HALF_MAX,
+        rule=calcium.PEAK_SHARE,
     )
     annotation.calcification = result.mask
     annotation.provenance["calcium"] = result.to_dict()

@@ -6,7 +6,7 @@
 Dice against the truth on the CT's own voxels, over CTs that have calcium or were given some:
 
 - ``product``: `fedkdtavi annotate` as it is; a refused assessment counts as empty.
-- ``true region``: its rule (half of each deposit peak) within 2 mm of the true deposits: what the region costs.
+- ``true region``: its rule (a share of each deposit peak) within 2 mm of the true deposits: what the region costs.
 - ``best threshold``: the one threshold of HU, chosen with the truth at hand, within 4 mm of the true deposits.
   No rule of one threshold can do better on this CT: what is lost here was lost in the scanner (slices, kernel, voxels).
 
@@ -54,7 +54,7 @@ def look(key, bundle) -> dict[str, float | None]:
     found = {"product": dice(empty if given is None else given > 0, truth), "true region": None, "best threshold": None}
     if truth.any():
         result = calcium.decide(
-            volume, truth.astype(np.uint8), volume.affine, annotation.landmarks, rule=calcium.HALF_MAX
+            volume, truth.astype(np.uint8), volume.affine, annotation.landmarks, rule=calcium.PEAK_SHARE
         )
         found["true region"] = dice(empty if result.mask is None else result.mask > 0, truth)
         near = ndimage.distance_transform_edt(~truth, sampling=volume.spacing) <= 4.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tube_phantom import Tube, nodule, together, tube
 
-from fedkdtavi_core.calcium import CONTRAST_850, HALF_MAX, LUMEN_100, LVOT_300, decide
+from fedkdtavi_core.calcium import CONTRAST_850, LUMEN_100, LVOT_300, PEAK_SHARE, decide
 from fedkdtavi_core.geometry import crop_grid
 from fedkdtavi_core.volume import Volume
 
@@ -122,7 +122,7 @@ def test_the_adaptive_rule(root: Tube):
     assert "2 SD" in result.rule
 
 
-def test_half_of_each_deposits_peak_finds_its_size_through_the_blur():
+def test_a_share_of_each_deposits_peak_finds_its_size_through_the_blur():
     """Two balls of 1,400 and 750 HU, blurred: no single threshold gives both their volume."""
     from scipy import ndimage
 
@@ -135,26 +135,54 @@ def test_half_of_each_deposits_peak_finds_its_size_through_the_blur():
     def found(rule: str) -> float:
         return decide(volume, *suggestion(sharp, places), marks(sharp), rule=rule).volume_mm3
 
-    off = {rule: abs(found(rule) - true) for rule in (HALF_MAX, LUMEN_100, CONTRAST_850)}
-    assert off[HALF_MAX] < 0.25 * true  # a small ball's edge lies a little inside
-    assert off[HALF_MAX] < min(off[LUMEN_100], off[CONTRAST_850])
-    result = decide(volume, *suggestion(sharp, places), marks(sharp), rule=HALF_MAX)
-    assert "halfway" in result.rule and "here 5" in result.rule
+    off = {rule: abs(found(rule) - true) for rule in (PEAK_SHARE, LUMEN_100, CONTRAST_850)}
+    assert off[PEAK_SHARE] < 0.25 * true  # a small ball's edge lies a little inside
+    assert off[PEAK_SHARE] < min(off[LUMEN_100], off[CONTRAST_850])
+    result = decide(volume, *suggestion(sharp, places), marks(sharp), rule=PEAK_SHARE)
+    assert "40 % of the way" in result.rule and "here 5" in result.rule
 
 
-def test_half_maximum_measures_in_the_weakest_contrast_too():
+@pytest.mark.parametrize(("spacing", "share"), [((0.4, 0.4, 0.6), 40), ((2, 2, 2), 50), ((1.2, 1.2, 5), 44)])
+def test_coarse_voxels_take_half_of_the_peak(spacing, share: int):
+    """The middle of the three sides decides: thick slices of fine voxels are still fine in their plane."""
+    coarse = tube(change=BALLS, spacing=spacing)
+    result = decide(coarse.volume, *suggestion(coarse), marks(coarse), rule=PEAK_SHARE)
+    assert f"from {share} % of the way" in result.rule
+
+
+@pytest.mark.parametrize("rule", [PEAK_SHARE, CONTRAST_850])
+def test_the_frame_of_a_prosthesis_is_not_measured_as_calcium(rule: str):
+    """Struts every 30 degrees over 16 mm of height; with a gap of 60 degrees, or 8 mm high, it may be calcium."""
+
+    def struts(angles, heights):
+        return [(11.5 * np.cos(a), 11.5 * np.sin(a), h, 1.3) for a in np.radians(angles) for h in heights]
+
+    def of(angles, heights):
+        places = struts(angles, heights)
+        root = tube(change=together(*(nodule(*place, peak=2000) for place in places)))
+        return decide(root.volume, *suggestion(root, places), marks(root), rule=rule)
+
+    high, low = np.arange(-4, 13, 2.0), np.arange(0, 7, 2.0)
+    frame = of(range(0, 360, 30), high)
+    assert "prosthetic valve" in frame.refused and frame.mask is None and frame.volume_mm3 is None
+    for angles, heights in ((range(0, 300, 30), high), (range(0, 360, 30), low)):
+        found = of(angles, heights)
+        assert found.refused is None and found.volume_mm3 > 100
+
+
+def test_a_share_of_the_peak_measures_in_the_weakest_contrast_too():
     """At 120 HU of blood, as at 400; under 100 HU there is no contrast and nothing is measured."""
     usual, weak, none = (tube(blood=blood, tissue=60, change=BALLS) for blood in (400, 120, 80))
-    want, found = (decide(root.volume, *suggestion(root), marks(root), rule=HALF_MAX) for root in (usual, weak))
+    want, found = (decide(root.volume, *suggestion(root), marks(root), rule=PEAK_SHARE) for root in (usual, weak))
     assert found.refused is None
     assert found.volume_mm3 == pytest.approx(want.volume_mm3, rel=0.1)
-    assert "no contrast" in decide(none.volume, *suggestion(none), marks(none), rule=HALF_MAX).refused
+    assert "no contrast" in decide(none.volume, *suggestion(none), marks(none), rule=PEAK_SHARE).refused
 
 
-def test_half_maximum_counts_no_blood(root: Tube):
+def test_a_share_of_the_peak_counts_no_blood(root: Tube):
     """A region suggested in blood alone holds no peak that stands out from it."""
     noisy = tube(noise=40)
-    assert decide(noisy.volume, *suggestion(noisy), marks(noisy), rule=HALF_MAX).mask.sum() == 0
+    assert decide(noisy.volume, *suggestion(noisy), marks(noisy), rule=PEAK_SHARE).mask.sum() == 0
 
 
 def test_a_fixed_threshold_inside_the_blood_is_refused_with_the_reason(root: Tube):

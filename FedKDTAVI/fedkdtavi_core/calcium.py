@@ -47,6 +47,7 @@ OSTIUM_MM = 3.0
 # none had less than 41 degrees without calcium over more than 9 mm of height, nor less than 51 over 12 mm.
 FRAME_GAP_DEG = 45.0
 FRAME_HEIGHT_MM = 12.0
+FRAME = "what is bright runs all round the root, like the frame of a prosthetic valve: calcium has gaps"
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,7 @@ def decide(
         hot, span = _to_share_of_peak(volume, hot, blood, threshold)
         words += f", here {_span(*span)}" if span else ""
     if plane is not None and _like_a_frame(volume.grid.to_ras(hot), plane):
-        reason = "what is bright runs all round the root, like the frame of a prosthetic valve: calcium has gaps"
-        return _refused(reason, blood, threshold, words)
+        return _refused(FRAME, blood, threshold, words)
     mask = np.zeros(volume.array.shape, np.uint8)
     _set_without_specks(mask, hot, volume.grid.voxel_volume)
     text = (

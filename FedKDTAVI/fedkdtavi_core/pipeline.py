@@ -22,6 +22,10 @@ CALC_PROBABILITY = 0.5
 # a score that asks for no second look); of what the coarse look took for a root in CTs without one, three in four stay
 # under 0.3.
 LEAST_PLAUSIBLE = 0.3
+PROSTHESIS = (
+    "There seems to be a prosthetic valve: the landmarks were learned on few of these, and its frame hides the annulus "
+    "and the calcium"
+)
 _REVIEWED = (Status.CORRECTED, Status.CONFIRMED, Status.ABSENT)
 
 
@@ -211,6 +215,9 @@ def _decide_calcium(volume: Volume, annotation: Annotation) -> None:
     )
     annotation.calcification = result.mask
     annotation.provenance["calcium"] = result.to_dict()
+    # Derived anew, it is said once, or no more.
+    annotation.warnings = [words for words in annotation.warnings if words != PROSTHESIS]
+    annotation.warnings += [PROSTHESIS] if result.refused == calcium.FRAME else []
 
 
 def _trace_annulus(volume: Volume, annotation: Annotation) -> None:

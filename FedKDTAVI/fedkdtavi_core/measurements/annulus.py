@@ -62,7 +62,9 @@ def annulus_contour(volume: Volume, plane: AnnulusPlane) -> AnnulusContour:
         return AnnulusContour(None, None, f"{NOT_MEASURABLE}{error}")
     warnings = []
     if found.calcium_share > MUCH_CALCIUM_SHARE:
-        warnings.append(f"calcium hides the annulus edge on {fixed(100 * found.calcium_share)} % of the rays: check it")
+        warnings.append(
+            f"calcium or metal hides the annulus edge on {fixed(100 * found.calcium_share)} % of the rays: check it"
+        )
     if found.gap_deg > SAID_GAP_DEG:
         warnings.append(f"no annulus edge over {fixed(found.gap_deg)} degrees, bridged: check it")
     if found.size.solidity < SAID_SOLIDITY:

@@ -149,7 +149,7 @@ def _refuse_leak(
     if gap > MAX_NO_EDGE_ARC_DEG:
         raise NotMeasurable(f"no edge over {fixed(gap)} degrees: the contour leaks into a neighbouring chamber")
     if unseen.mean() > MAX_UNSEEN_SHARE or _longest_arc(unseen) > MAX_UNSEEN_ARC_DEG:
-        raise NotMeasurable(f"calcium hides the edge on {fixed(100 * bridged.mean())} % of the rays")
+        raise NotMeasurable(f"calcium or metal hides the edge on {fixed(100 * bridged.mean())} % of the rays")
     ten_degrees = N_RAYS // 36
     slope = float(np.abs(np.roll(radius, -ten_degrees) - radius).max())
     if slope > MAX_SLOPE_MM_PER_10DEG:

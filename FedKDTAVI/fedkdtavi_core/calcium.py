@@ -43,10 +43,12 @@ VALVE_ASIDE = (2.0, 3.0)
 # Calcium in the mouth of a coronary artery is the artery's. Of 8,116 voxels of valve calcium in 232 phantoms 12 lay
 # nearer.
 OSTIUM_MM = 3.0
-# The frame of a prosthetic valve runs all round the root, over its height. Of 231 phantoms with a valve of their own
-# none had less than 41 degrees without calcium over more than 9 mm of height, nor less than 51 over 12 mm.
+# The frame of a prosthetic valve runs all round the root over its whole height: bands on top of each other without a
+# larger gap. Among 300 phantoms heavy calcium of a native valve closed two such bands once, never three.
 FRAME_GAP_DEG = 45.0
-FRAME_HEIGHT_MM = 12.0
+FRAME_BANDS = 3
+FRAME_BAND_MM = 4
+FRAME_FROM_MM = range(-6, 11)  # where the lowest band may begin, from the annulus plane
 FRAME = "what is bright runs all round the root, like the frame of a prosthetic valve: calcium has gaps"
 
 
@@ -250,12 +252,15 @@ def _like_a_frame(points: np.ndarray, plane: AnnulusPlane) -> bool:
     height = plane.height(points)
     offset = points - middle - height[:, None] * plane.normal
     outer = np.linalg.norm(offset, axis=1) > radius / 2
-    if np.count_nonzero(outer) < 2:
+    angles = np.degrees(np.arctan2(offset @ plane.v, offset @ plane.u))
+
+    def closed(low: float) -> bool:
+        here = np.sort(angles[outer & (height >= low) & (height < low + FRAME_BAND_MM)])
+        return len(here) > 0 and bool(np.diff(np.append(here, here[0] + 360)).max() <= FRAME_GAP_DEG)
+
+    if not outer.any() or np.ptp(np.quantile(height[outer], (0.05, 0.95))) < FRAME_BANDS * FRAME_BAND_MM:
         return False
-    angles = np.sort(np.degrees(np.arctan2(offset[outer] @ plane.v, offset[outer] @ plane.u)))
-    gap = np.diff(np.append(angles, angles[0] + 360)).max()
-    low, high = np.quantile(height[outer], (0.05, 0.95))
-    return bool(gap <= FRAME_GAP_DEG and high - low >= FRAME_HEIGHT_MM)
+    return any(all(closed(low + n * FRAME_BAND_MM) for n in range(FRAME_BANDS)) for low in FRAME_FROM_MM)
 
 
 def _share_of_peak(volume: Volume) -> float:

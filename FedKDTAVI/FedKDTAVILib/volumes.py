@@ -64,7 +64,7 @@ def volumeFromNode(node: Any, *, progress: Progress | None = None) -> Volume:
     name, notes = Path(node.GetName() or "CT"), []
     array = voxels(node)
     check_shape(name, array.shape)
-    affine = check_affine(name, worldAffine(node), notes)
+    affine = check_affine(name, worldAffine(node), notes, array.shape)
     info: dict[str, Any] = {"format": "MRML", "notes": notes}
     array = finish(name, array, info)
     progress.step(1.0, _("Volume read"))
@@ -84,7 +84,7 @@ def checkVolumeNode(node: Any) -> str | None:
     step = max(1, round((array.size / _GLANCE_VOXELS) ** (1 / 3)))
     try:
         check_shape(name, array.shape)
-        check_affine(name, worldAffine(node), [])
+        check_affine(name, worldAffine(node), [], array.shape)
         finish(name, np.ascontiguousarray(array[::step, ::step, ::step]), {"notes": []})
     except InputError as error:
         return str(error)

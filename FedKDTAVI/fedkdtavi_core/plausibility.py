@@ -82,10 +82,10 @@ def check(annotation: Annotation, volume_grid: Grid, *, unseen: bool = False) ->
             landmark.flags = []
     _outside(annotation, volume_grid)
     _coincident(annotation)
-    _swapped_hinges(annotation)
-    _swapped_ostia(annotation)
+    _swapped_hinges(annotation, volume_grid)
+    _swapped_ostia(annotation, volume_grid)
 
-    points = _points(annotation)
+    points = _points(annotation, volume_grid)
     if unseen:
         for label_id, landmark in annotation.landmarks.items():
             if landmark.status is Status.PREDICTED and points[label_id] is not None:
@@ -239,9 +239,9 @@ def _coincident(annotation: Annotation) -> None:
         _impossible(drop, f"in the same place as {_name(keep.id)}")
 
 
-def _swapped_hinges(annotation: Annotation) -> None:
+def _swapped_hinges(annotation: Annotation, grid: Grid) -> None:
     """Hinge points whose order says that the aorta is where neither the ostia nor the body have it."""
-    points = _points(annotation)
+    points = _points(annotation, grid)
     plane = _plane(points)
     ostia = [points[i] for i in _OSTIA if points[i] is not None]
     if plane is None or not ostia:
@@ -279,9 +279,9 @@ def _fit_of_swap(
     return fit
 
 
-def _swapped_ostia(annotation: Annotation) -> None:
+def _swapped_ostia(annotation: Annotation, grid: Grid) -> None:
     """Each ostium over the other's cusp; without hinge points, the left main to the right and in front of the RCA."""
-    points = _points(annotation)
+    points = _points(annotation, grid)
     right, left = points["ostium_rca"], points["ostium_lca"]
     if right is None or left is None:
         return
@@ -311,11 +311,15 @@ def _trust(landmark: Landmark) -> float:
     return landmark.confidence if landmark.confidence is not None else 1.0
 
 
-def _points(annotation: Annotation) -> dict[str, np.ndarray | None]:
-    return {
-        i: None if mark.position is None or mark.status is Status.ABSENT else np.asarray(mark.position, float)
-        for i, mark in annotation.landmarks.items()
-    }
+def _points(annotation: Annotation, grid: Grid | None = None) -> dict[str, np.ndarray | None]:
+    """Positions; None for a point that a person has set outside ``grid``, from which nothing is measured either."""
+    found: dict[str, np.ndarray | None] = {}
+    for label_id, mark in annotation.landmarks.items():
+        known = mark.position is not None and mark.status is not Status.ABSENT
+        point = np.asarray(mark.position, float) if known else None
+        gone = point is not None and grid is not None and not bool(grid.contains(point))
+        found[label_id] = None if gone else point
+    return found
 
 
 def _plane(points: Mapping[str, np.ndarray | None]) -> AnnulusPlane | None:

@@ -198,6 +198,9 @@ TABLE = {
     "hdr of a pair": (pair, r"\.hdr/\.img pair"),
     # headers
     "size 0": (lambda f: nifti(f / "a.nii", dim={2: 0}), "impossible size"),
+    "body too large": (lambda f: nifti(f / "a.nii.gz", chest((70, 70, 20)), affine((18, 18, 19))), "covers 1260 x"),
+    "body too small": (lambda f: nifti(f / "a.nii.gz", matrix=affine((0.1, 0.1, 0.1))), "less than an aortic root"),
+    "HU times ten": (lambda f: nifti(f / "a.nii.gz", 10 * chest()), "values down to -10240 .* air has -1000"),
     "size negative": (lambda f: nifti(f / "a.nii.gz", dim={1: -24}), "impossible size"),
     "size absurd": (lambda f: nifti(f / "a.nii.gz", dim={1: 32000, 2: 32000, 3: 32000}), "more than a CT can have"),
     "size large": (lambda f: nifti(f / "a.nii.gz", dim={1: 1000, 2: 1000, 3: 1000}), "truncated or its header"),
@@ -263,7 +266,7 @@ TABLE = {
     "MR": (lambda f: nifti(f / "a.nii.gz", mr()), "it is an MR or another image"),
     "MR by header": (lambda f: itk_text(f / "a.mha", ("ElementT", "Modality = MET_MOD_MR\nElementT")), "modality MR"),
     "no intercept": (lambda f: nifti(f / "a.nii", (chest() + 1024).astype(np.uint16)), "without its intercept"),
-    "twice the intercept": (lambda f: nifti(f / "a.nii", chest() - 1024), "no soft tissue"),
+    "twice the intercept": (lambda f: nifti(f / "a.nii", chest() - 1024), "air has -1000"),
     "constant": (lambda f: nifti(f / "a.nii", np.full((24, 22, 20), -1000, np.int16)), "same value"),
     "normalised": (lambda f: nifti(f / "a.nii", (chest() / 1000).astype(np.float32)), "too few for Hounsfield"),
     "huge values": (lambda f: nifti(f / "a.nii", chest().astype(np.float32) * 1e6), "no Hounsfield units"),

@@ -249,5 +249,5 @@ def test_points_nobody_is_known_to_have_reviewed_are_refused(tmp_path):
     for number, landmark in enumerate(annotation.landmarks.values()):
         landmark.position = np.array([1.0, 2.0, 3.0]) + number
     markups.write_landmarks(tmp_path / "moved.mrk.json", annotation.landmarks)
-    with pytest.raises(UsageError, match=r"moved\.mrk\.json: no point in it is known to be reviewed"):
+    with pytest.raises(UsageError, match=r"moved\.mrk\.json: all its points say that they are predicted"):
         read_points(tmp_path / "moved.mrk.json")

@@ -139,6 +139,17 @@ def test_a_persons_points_are_flagged_and_never_removed(status: Status):
     assert any("swapped" in words for words in annotation.landmarks["ostium_rca"].flags)
 
 
+def test_nothing_is_compared_with_a_persons_point_outside_the_ct():
+    """It is told and stays; the others are neither flagged nor taken for swapped because of it."""
+    annotation = usual()
+    annotation.landmarks["hinge_rcc"].position = place(0, 0, 500)
+    annotation.landmarks["hinge_rcc"].status = Status.CORRECTED
+    check(annotation, GRID)
+    assert annotation.landmarks["hinge_rcc"].flags == ["outside the volume"]
+    assert missing(annotation) == set()
+    assert not any(mark.flags for i, mark in annotation.landmarks.items() if i != "hinge_rcc")
+
+
 def test_flags_are_worst_first():
     annotation = usual()
     annotation.landmarks["ostium_rca"].position = place(95, 30, 24)

@@ -164,7 +164,7 @@ def test_gantry_tilt_shears_the_grid(tmp_path):
     dicom_series(tmp_path, slant=0.3, GantryDetectorTilt=11.3)
     volume = read_volume(tmp_path)
     np.testing.assert_allclose(volume.grid.to_ras(np.array([2, 3, 10])), [10 - 1.6, 20 - 3.0 - 2.7, 15.0])
-    assert any("gantry tilt" in note for note in volume.info["notes"])
+    assert any("tilted gantry" in note for note in volume.info["notes"])
     assert volume.grid.voxel_volume == pytest.approx(0.8 * 0.9 * 1.5)
 
 

@@ -128,6 +128,7 @@ def _tell(console: Console, outcome: Outcome, *, rows: bool, timings: bool) -> N
     found, missing = content["landmarks_found"], content["landmarks_missing"]
     console.say(f"{outcome.path}: {len(found)} of {len(found) + len(missing)} landmarks, written to {outcome.target}")
     options.say_findings(console, content["notes"], content["warnings"], content["flags"])
+    console.say(f"  {content['measurements']['suitability']['line']}")
     if rows:
         options.say_rows(console, content["measurements"]["rows"])
     if timings:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import schema
 from ..errors import EXIT_OK, InputError
 from ..progress import Progress
 from . import options
@@ -46,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
         shown(console, args.progress, cancelled, 1) as start,
     ):
         content = measure_again(args, start(0, args.folder.resolve().name))
-    changed = ", ".join(content["changed"]) or "nothing"
+    changed = ", ".join(schema.by_id(i).name for i in content["changed"]) or "nothing"
     console.say(f"{args.folder}: measured again, changed since the prediction: {changed}")
     options.say_findings(console, content["notes"], content["warnings"], content["flags"])
+    console.say(f"  {content['measurements']['suitability']['line']}")
     options.say_rows(console, content["measurements"]["rows"])
     console.result({"status": "done", "exit_code": EXIT_OK, "output": str(args.folder), **content})
     return EXIT_OK

@@ -78,7 +78,7 @@ def say_findings(
 def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
     """The numbers that could be measured, as a table: name, value, unit, normal range; a C-arm view is one line.
 
-    A star stands behind those that depend on flagged points.
+    A star stands behind those that are warned of, such as those that depend on flagged points.
     """
     from ..measurements import View
     from ..measurements.doubt import DOUBT
@@ -98,7 +98,7 @@ def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
                 )
             )
         elif not row_id.endswith("_cranial"):
-            lines.append((row["name"], printed(row), row["unit"], row["normal"] or "", DOUBT in row["warning"]))
+            lines.append((row["name"], printed(row), row["unit"], row["normal"] or "", bool(row["warning"])))
     if not lines:
         return
     name, number = (max(len(line[column]) for line in lines) for column in (0, 1))
@@ -107,7 +107,7 @@ def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
         star = " *" if line[4] else ""
         console.say(f"  {line[0]:<{name}}  {line[1]:>{number}} {line[2]:<4}{normal}".rstrip() + star)
     if any(line[4] for line in lines):
-        console.say(f"  * {DOUBT}: look at those first")
+        console.say(f"  * warned of above, or {DOUBT}: look at those first")
 
 
 def draw_report(volume: Any, annotation: Any, measurements: Any, folder: Path) -> None:

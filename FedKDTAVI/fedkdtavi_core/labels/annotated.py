@@ -143,8 +143,9 @@ def read_points(path: Path) -> LandmarkFile:
                 "keep; correct it first, or leave out --points."
             )
         raise UsageError(
-            f"{path}: no point in it is known to be reviewed, so a correction could be lost; leave the file in its "
-            "result folder (beside provenance.json) or set the status in the points' descriptions."
+            f"{path}: all its points say that they are predicted, and the prediction they can be compared with is not "
+            "beside it; give the file in its result folder (beside provenance.json), or in Slicer delete the "
+            "description of each point that you have set."
         )
     if left:
         found.notes.append(f"{Path(path).name}: nobody has reviewed {', '.join(left)}; predicted anew.")

@@ -20,7 +20,7 @@ NOT_MEASURABLE = "not measurable: "
 # A contour that strays this far from the annulus plane was made for another plane.
 MAX_OUT_OF_PLANE_MM = 1.0
 # Hinge points lie on the annulus: a contour that passes one of them at this distance is worth a look.
-MAX_HINGE_DISTANCE_MM = 4.0
+MAX_HINGE_DISTANCE_MM = 3.0
 
 
 @dataclass(frozen=True)

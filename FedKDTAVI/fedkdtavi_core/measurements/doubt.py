@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from .. import schema
 from ..annotation import Annotation, Status
+from ..numbers import trimmed
 from .row import Row
+from .suitability import TOO_THICK
 
 _HINGES = schema.HINGE_IDS
 # Which points a number depends on, by the beginning of its id. The sizes are those of the lumen in the plane of the
@@ -29,6 +31,7 @@ _FROM: dict[str, tuple[str, ...]] = {
     "three_cusp_": _HINGES,
     "cusp_overlap_": ("hinge_rcc", "hinge_lcc"),  # the view along these two; the third has no part in it
 }
+_SIZES = ("annulus_", "circle_proxy_diameter", "height_", "ms_")
 DOUBT = "depends on flagged points"  # how that warning begins
 _KIND = {"hinge": "hinge point {}", "ostium": "ostium {}"}
 
@@ -52,6 +55,17 @@ def doubted(rows: Iterable[Row], annotation: Annotation) -> tuple[Row, ...]:
             row = replace(row, warning=f"{row.warning}; {words}" if row.warning else words)
         marked.append(row)
     return tuple(marked)
+
+
+def too_thick(rows: Iterable[Row], slice_mm: float) -> tuple[Row, ...]:
+    """The rows, with a warning on each length, area and height of a CT whose slices are too thick for sizing."""
+    words = f"slices of {trimmed(slice_mm)} mm are {TOO_THICK}"
+    return tuple(
+        replace(row, warning=f"{row.warning}; {words}" if row.warning else words)
+        if row.id.startswith(_SIZES) and row.value is not None
+        else row
+        for row in rows
+    )
 
 
 def _points(row_id: str) -> tuple[str, ...]:

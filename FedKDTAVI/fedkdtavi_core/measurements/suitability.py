@@ -19,6 +19,7 @@ from .row import Row
 SYSTOLE_PERCENT = (20.0, 45.0)  # of the RR interval; the annulus is largest there, so sizing prefers it (SCCT 2019)
 GOOD_SLICE_MM = 1.0  # SCCT 2019 asks for reconstructed slices of at most 1 mm
 POOR_SLICE_MM = 2.0
+TOO_THICK = "too thick for sizing"  # how that concern ends
 LOW_CONTRAST_HU = 250.0
 HIGH_NOISE_SHARE = 0.20  # SD over mean of the blood
 # What has to lie in the CT around the plane's centre, along the root's axis and around it.
@@ -55,6 +56,11 @@ class Suitability:
         return "" if self.blood is None else self.blood.refusal
 
     @property
+    def too_thick(self) -> bool:
+        """Are the slices too thick to take sizes from?"""
+        return self.slice_mm > POOR_SLICE_MM
+
+    @property
     def warnings(self) -> list[str]:
         """Sentences, worst first."""
         return list(self.concerns.values())
@@ -71,7 +77,7 @@ class Suitability:
             verdict = "Sizes and calcium not measurable (no contrast)"
         elif self.contrast is None:
             verdict = "Contrast unknown"
-        elif self.slice_mm > POOR_SLICE_MM:
+        elif self.too_thick:
             verdict = "Not for sizing (slices too thick)"
         else:
             verdict = "Measurable with care" if self.concerns else "Measurable"
@@ -148,7 +154,7 @@ def assess(
         if blood.sd > HIGH_NOISE_SHARE * blood.mean:
             concerns["lumen_noise"] = f"noisy: SD {fixed(blood.sd)} HU at {fixed(blood.mean)} HU in the root"
     if slice_mm > POOR_SLICE_MM:
-        concerns["slice_thickness"] = f"slices of {trimmed(slice_mm)} mm are too thick for sizing"
+        concerns["slice_thickness"] = f"slices of {trimmed(slice_mm)} mm are {TOO_THICK}"
     elif slice_mm > GOOD_SLICE_MM + 0.05:
         concerns["slice_thickness"] = f"slices of {trimmed(slice_mm)} mm; at most {GOOD_SLICE_MM:.0f} mm is asked for"
     if percent is None and text == "not recorded":

@@ -41,8 +41,8 @@ def read_dicom(path: Path, *, series: str | int | None, phase: str | int | None,
         )
     chosen = ordered(path, choose(path, offered, series, phase, info["notes"]), info["notes"])
     first = chosen.first
-    check_shape(path, (first.columns, first.rows, len(chosen.images)))
-    affine = check_affine(path, affine_of(path, chosen), info["notes"])
+    shape = check_shape(path, (first.columns, first.rows, len(chosen.images)))
+    affine = check_affine(path, affine_of(path, chosen), info["notes"], shape)
     if broken:
         info["notes"].append(f"{len(broken)} damaged files were left out ({broken[0].name} and others).")
     info["series"] = describe(chosen)

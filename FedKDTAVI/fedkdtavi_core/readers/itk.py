@@ -40,7 +40,7 @@ def read_itk(path: Path, kind: Kind, *, phase: str | int | None, progress: Progr
         with quiet():
             reader.ReadImageInformation()
         claimed = _check_pixels(path, reader, header, kind)
-        affine = check_affine(path, _affine(reader), info["notes"])
+        affine = check_affine(path, _affine(reader), info["notes"], reader.GetSize())
         size, frames = reader.GetSize(), _frames(reader)
         frame = phases.take(path, frames, phase, info)
         if kind is Kind.METAIMAGE:

@@ -36,7 +36,7 @@ def read_nifti(path: Path, *, phase: str | int | None, progress: Progress) -> Vo
     packed = head.startswith(b"\x1f\x8b")
     header = _header(path, unzip_head(path, head))
     shape, frames = _shape(path, header)
-    affine = _affine(path, header, info["notes"])
+    affine = _affine(path, header, info["notes"], shape)
     dtype, slope, intercept = _encoding(path, header)
 
     count = int(np.prod(shape, dtype=np.int64))
@@ -89,7 +89,7 @@ def _shape(path: Path, header: Any) -> tuple[tuple[int, int, int], int]:
     return spatial, shape[3] if len(shape) > 3 else 1
 
 
-def _affine(path: Path, header: Any, notes: list[str]) -> np.ndarray:
+def _affine(path: Path, header: Any, notes: list[str], shape: tuple[int, int, int]) -> np.ndarray:
     from nibabel.spatialimages import HeaderDataError
 
     spacing = np.array(header["pixdim"][1:4], float)
@@ -113,7 +113,7 @@ def _affine(path: Path, header: Any, notes: list[str]) -> np.ndarray:
     elif np.any(np.abs(np.linalg.norm(affine[:3, :3], axis=0) - spacing) > 0.01 * spacing):
         notes.append("The voxel sizes in the header differ from the sform's; the sform was taken.")
     affine[:3] *= scale
-    return check_affine(path, affine, notes)
+    return check_affine(path, affine, notes, shape)
 
 
 def _encoding(path: Path, header: Any) -> tuple[np.dtype, float, float]:

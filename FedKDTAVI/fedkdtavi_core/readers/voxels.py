@@ -16,6 +16,8 @@ MAX_REPAIRED_SHARE = 0.01
 HU_RANGE = (-32768, 32767)
 # Judged on up to this many voxels, regularly picked.
 SAMPLE = 1_000_000
+# Noise takes air a little below -1024, padding is one value. Many different ones far below are another scale.
+NO_TISSUE_HU, MAX_NO_TISSUE_SHARE, MAX_PADDINGS = -1500, 0.01, 50
 MAX_LABELS = 256  # so many different whole numbers or fewer, none negative: labels or 8-bit grey values
 MIN_SPREAD = 200.0  # HU between the 0.1 % and 99.9 % quantiles; fat to contrast alone are 300
 MIN_DARK_SHARE = 0.001  # voxels below -20 HU (air, lung, fat): every chest CT has some, also cropped to the heart
@@ -75,6 +77,12 @@ def _check_is_ct(path: Path, sample: np.ndarray, low: float, high: float) -> Non
             else "has hardly a value below -20, so it is an MR or another image, or not in Hounsfield units"
         )
         raise refuse(path, what, GIVE_HU)
+    below = sample[sample < NO_TISSUE_HU]
+    if len(below) > MAX_NO_TISSUE_SHARE * sample.size and len(np.unique(below)) > MAX_PADDINGS:
+        words = (
+            f"has values down to {low:.0f} in {100 * len(below) / sample.size:.0f} % of its voxels, and air has -1000"
+        )
+        raise refuse(path, words, GIVE_HU)
     if np.mean((sample > -200) & (sample < 500)) < MIN_SOFT_SHARE:
         raise refuse(path, "has no soft tissue (hardly a value between -200 and 500)", GIVE_HU)
 

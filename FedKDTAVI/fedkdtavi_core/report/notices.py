@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import schema
 from ..annotation import Annotation, Status
+from ..measurements.suitability import TOO_THICK
 from . import style
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def notices(annotation: Annotation, measurements: Measurements) -> list[Notice]:
     together = " ".join(words for words in _once(care) if words not in _once(first))
     found += [Notice(f"▲  {together}", style.CAUTION)] if together else []
     line = sentence(measurements.suitability.line)
-    return [*found, Notice(line, style.CAUTION if found else style.GOOD)]
+    tone = style.STOP if measurements.suitability.too_thick else style.CAUTION
+    return [*found, Notice(line, tone if found else style.GOOD)]
 
 
 def sentence(words: str) -> str:
@@ -46,9 +48,9 @@ def sentence(words: str) -> str:
 
 
 def _care(measurements: Measurements) -> list[str]:
-    """The suitability's warnings that forbid nothing: thick slices, unknown phase, noise."""
+    """The suitability's warnings that forbid nothing: slices over 1 mm, unknown phase, noise."""
     suitability = measurements.suitability
-    grave = ["no contrast"] if suitability.refusal else []
+    grave = [TOO_THICK, *(["no contrast"] if suitability.refusal else [])]
     grave += list(suitability.uncovered)
     return [words for words in suitability.warnings if not any(part in words for part in grave)]
 

@@ -244,7 +244,7 @@ def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[s
         inside = np.clip(
             (x, y), 10 - view.width / 2, view.width / 2 - 10
         )  # a point out of view has its name at the edge
-        panel.name(inside, words, landmark_color(label_id), towards=(np.sign(x) or 1, 0.4 * np.sign(height)))
+        panel.name(inside, words, landmark_color(label_id), towards=(np.sign(x) or 1, 1.5 * np.sign(height)))
     side = -np.sign(sum(x for x, _ in places.values())) or -1
     panel.name((side * reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(-side, -0.35),
                size=style.SMALL)  # fmt: skip

@@ -119,7 +119,7 @@ def draw_confidence(sheet: Sheet, x: float, y: float, width: float, annotation: 
     """One bar per landmark: P(error < 5 mm), calibrated on held-out phantoms; or who set it, or that it is missing."""
     y += 0.17
     sheet.text(x, y, "Landmarks", size=style.HEADING, fontweight="bold")
-    sheet.text(x + width, y, "P(error < 5 mm) on held-out phantoms", size=style.SMALL, color=style.MUTED, ha="right")
+    sheet.text(x + width, y, "on phantoms only: P(error < 5 mm)", size=style.SMALL, color=style.MUTED, ha="right")
     y += 0.1
     bars = sheet.axes(x + 0.95, y, width - 1.85, CONFIDENCE_ROW * len(schema.LANDMARKS), label="confidence")
     bars.set_xlim(0, 1)

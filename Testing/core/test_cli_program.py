@@ -45,7 +45,8 @@ def test_help_is_ascii_and_succeeds(arguments, capsys):
     ("arguments", "words"),
     [
         ([], "COMMAND"),
-        (["unheard-of"], "no command 'unheard-of'; the commands are annotate, measure, bundle"),
+        (["unheard-of"], "no command 'unheard-of'. The commands are annotate, measure, bundle"),
+        (["anotate", "ct.nii.gz"], "no command 'anotate', did you mean annotate? The commands"),
         (["annotate", "ct.nii.gz"], "--out"),
         (["annotate", "ct.nii.gz", "--out", "o", "--device", "abacus"], "abacus"),
         (["annotate", "a", "a", "--out", "o"], "named twice"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fedkdtavi_core import schema
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import UsageError
 
 from .networks import LANDMARK_HEADS
@@ -83,7 +83,7 @@ def from_csv(paths: list[Path], say: Callable[[str], None] = lambda text: None) 
 
 def main(arguments: list[str] | None = None) -> int:
     """``calibrate``: per-case CSVs -> the calibration JSON that export puts into the bundle."""
-    parser = argparse.ArgumentParser(prog="fedkdtavi calibrate", description=__doc__)
+    parser = Parser(prog="fedkdtavi calibrate", description=__doc__)
     parser.add_argument("csv", type=Path, nargs="+", help="per-case CSVs on held-out phantoms")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     options = parser.parse_args(arguments)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
+from fedkdtavi_core.cli.options import Parser
+
 
 def train(arguments: list[str] | None = None) -> int:
     """Train one network, or go on with a run that was cut off."""
-    parser = argparse.ArgumentParser(
-        prog="fedkdtavi train", description="Train one network, or go on with a run that was cut off."
-    )
+    parser = Parser(prog="fedkdtavi train", description="Train one network, or go on with a run that was cut off.")
     parser.add_argument("config", type=Path, help="JSON configuration; every key is known or refused")
     parser.add_argument("--out", type=Path, help="output folder instead of the configuration's")
     parser.add_argument("--cache", type=Path, action="append", help="cache folder(s) instead of the configuration's")
@@ -44,7 +43,7 @@ def finetune(arguments: list[str] | None = None) -> int:
 
 
 def _experiment(name: str, about: str, arguments: list[str] | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"fedkdtavi {name}",
         description=about + " A round: every site trains for its local steps or epochs, then the weights are averaged.",
     )
@@ -69,7 +68,7 @@ def _experiment(name: str, about: str, arguments: list[str] | None) -> int:
 
 def next_round(arguments: list[str] | None = None) -> int:
     """From a bundle's own weights and newly reviewed labels to the next bundle, or what is left of it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedkdtavi next-round",
         description="Train a bundle's student on what reviewers have confirmed since, and make a new bundle that names "
         "its parent. Then `fedkdtavi bundle compare OLD NEW SITE` tells a site which is better.",
@@ -92,7 +91,7 @@ def phantom(arguments: list[str] | None = None) -> int:
     from . import cache
     from .phantom.command import spacing_mm
 
-    parser = argparse.ArgumentParser(prog="fedkdtavi phantom --cache", description="Render phantoms to learn from.")
+    parser = Parser(prog="fedkdtavi phantom --cache", description="Render phantoms to learn from.")
     parser.add_argument("--cache", choices=("crop", "chest"), required=True, help="dense crops, or chests at 4 mm")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is there already is kept")
     parser.add_argument("--cases", type=int, required=True, help="number of phantoms in all")

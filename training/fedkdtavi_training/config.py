@@ -174,7 +174,18 @@ def read_as(kind: type[Model], path: Path, what: str = "config", changes: Mappin
 
 
 def refused(path: Path, error: ValidationError) -> UsageError:
-    """What is wrong with a config, in one sentence that names the file and the first key."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
-    return UsageError(f"{path}: {where}: {first['msg']}; correct it and start again.")
+    """What is wrong with a config, in one sentence that names the file and the keys."""
+    found = error.errors()
+
+    def keys(kind: str) -> str:
+        return ", ".join(".".join(map(str, one["loc"])) for one in found if one["type"] == kind)
+
+    if unknown := keys("extra_forbidden"):
+        why = f"unknown: {unknown}"
+    elif missing := keys("missing"):
+        why = f"missing: {missing}"
+    else:
+        first = found[0]
+        message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        why = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {message}"
+    return UsageError(f"{path}: {why}; correct it (examples are in training/configs) and start again.")

@@ -6,7 +6,6 @@ inside and outside the training ranges are reported apart.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -19,6 +18,7 @@ import numpy as np
 
 from fedkdtavi_core import geometry, pipeline, schema
 from fedkdtavi_core.bundle import Bundle, resolver
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import FedKDTAVIError, InputError, NoRootError, UsageError
 from fedkdtavi_core.measurements import annulus_plane
 from fedkdtavi_core.measurements.curve import measure_curve
@@ -154,7 +154,7 @@ def evaluate(
 
 def main(arguments: list[str] | None = None) -> int:
     """``fedkdtavi evaluate``: per-case CSV, and a summary beside it."""
-    parser = argparse.ArgumentParser(prog="fedkdtavi evaluate", description="Evaluate a bundle on virtual hospitals.")
+    parser = Parser(prog="fedkdtavi evaluate", description="Evaluate a bundle on virtual hospitals.")
     parser.add_argument("--bundle", type=Path, help="model bundle; the installed one if not given")
     parser.add_argument("--cases", type=Path, required=True, help="folder written by `fedkdtavi phantom`")
     parser.add_argument("--out", type=Path, required=True, help="CSV, one row a case; the summary goes beside it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import shutil
@@ -17,6 +16,7 @@ import torch
 
 from fedkdtavi_core import __version__, readout
 from fedkdtavi_core.bundle import Bundle, layout, metadata, seal
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from . import card, networks, onnx_graph
@@ -254,7 +254,7 @@ def _how_read(student: Path, said: str | None, asked: str | None) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """``export``: two trained networks -> a sealed bundle folder."""
-    parser = argparse.ArgumentParser(prog="fedkdtavi export", description="Make a model bundle of trained networks.")
+    parser = Parser(prog="fedkdtavi export", description="Make a model bundle of trained networks.")
     parser.add_argument("--coarse", type=Path, required=True, help="weights.safetensors of a coarse run")
     parser.add_argument("--student", type=Path, required=True, help="weights.safetensors of a student or teacher run")
     parser.add_argument("--out", type=Path, required=True, help="bundle folder")

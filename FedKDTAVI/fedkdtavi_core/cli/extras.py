@@ -7,6 +7,7 @@ for, so the core imports nothing of it, and ``--help`` stays quick.
 from __future__ import annotations
 
 from collections.abc import Collection
+from difflib import get_close_matches
 
 from ..errors import UsageError
 
@@ -58,8 +59,10 @@ def run(name: str, arguments: list[str], core_commands: Collection[str]) -> int:
         if name in _KNOWN:
             how = install_command(_KNOWN[name][1])
             raise UsageError(f"fedkdtavi {name}: is not installed; install it with {how} (see README.md).")
-        known = ", ".join([*core_commands, *_KNOWN])
-        raise UsageError(f"there is no command '{name}'; the commands are {known}.")
+        known = [*core_commands, *_KNOWN]
+        near = get_close_matches(name, known, n=1)
+        hint = f", did you mean {near[0]}?" if near else "."
+        raise UsageError(f"there is no command '{name}'{hint} The commands are {', '.join(known)}.")
     try:
         return int(found[0].load()(arguments) or 0)
     except ModuleNotFoundError as error:

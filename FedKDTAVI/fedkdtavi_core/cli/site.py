@@ -194,7 +194,7 @@ def _worklist(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             words.append(f"{len(item.predicted)} predicted, least sure of {schema.by_id(item.doubtful).name}{sure}")
         console.say(f"{item.case}  {'; '.join(words)}")
     if not items:
-        console.say(f"{args.folder}: nothing is left to label.")
+        console.say(f"{args.folder}: nothing {'else ' if skipped else ''}is left to label.")
     _say_skipped(console, skipped)
     return {"worklist": [asdict(item) for item in items[: args.most]], "left": len(items), "skipped": skipped}
 
@@ -228,5 +228,9 @@ def _count(number: int, name: str) -> str:
 
 
 def _say_skipped(console: Console, skipped: dict[str, str]) -> None:
+    if skipped:
+        console.say(
+            f"  {_count(len(skipped), 'case')} could not be read and {'is' if len(skipped) == 1 else 'are'} left out:"
+        )
     for case_id, sentence in skipped.items():
         console.say(f"  skipped {case_id}: {sentence}")

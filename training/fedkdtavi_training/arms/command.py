@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fedkdtavi_core import bundle as bundles
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import EXIT_OK, FedKDTAVIError, UsageError
 
 from ..disk import TrainingError, write_bytes
@@ -16,7 +16,7 @@ from . import matrix, table, unit
 
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = to_stderr) -> int:
     """Run the command. One unit that fails stops none of the others; the run then ends in an error that names it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedkdtavi arms",
         description="Run comparison arms as units (an arm with a seed), each ending in one small CSV of per-case "
         "results, and write the paired table of those that are there. Units that have their CSV are not run again; one "

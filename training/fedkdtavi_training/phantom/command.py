@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import EXIT_OK, FedKDTAVIError, UsageError
 
 KINDS = ("heart", "noheart", "truncated", "prosthesis", "bicuspid", "low_ostia", "noncontrast")
@@ -14,7 +15,7 @@ KINDS = ("heart", "noheart", "truncated", "prosthesis", "bicuspid", "low_ostia",
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="fedkdtavi phantom",
         description="Make virtual hospitals: synthetic cardiac CTs with label files per site, and the answer key "
         "beside them. A run that was stopped goes on where it ended.",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import EXIT_OK, UsageError
 
 from . import figures, page, results
@@ -13,7 +13,7 @@ from . import figures, page, results
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Raises UsageError or InputError of one sentence when it cannot."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedkdtavi report",
         description="One self-contained HTML page from per-case results of `fedkdtavi evaluate`: error per site and "
         "arm, distances per landmark, coronary height, confidence, paired intervals between arms, the worst cases.",

@@ -119,7 +119,8 @@ def _rows(path: Path) -> tuple[Row, ...]:
     try:
         rows = tally.read_rows(path)
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as results ({error}); give a CSV of `fedkdtavi evaluate`.") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as results ({why}); give a CSV of `fedkdtavi evaluate`.") from error
     if not rows or "case" not in rows[0] or not any(f"{i}_mm" in rows[0] for i in schema.LANDMARK_IDS):
         raise InputError(f"{path}: holds no per-case results; give a CSV of `fedkdtavi evaluate`.")
     return tuple({**dict.fromkeys(_COLUMNS), **_ASSUMED, **row} for row in rows)

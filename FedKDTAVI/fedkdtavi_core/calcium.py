@@ -15,6 +15,7 @@ from .annotation import Landmark, Status
 from .measurements.blood import MIN_CONTRAST_HU, Blood, lvot_blood, root_blood
 from .measurements.plane import AnnulusPlane, annulus_plane
 from .measurements.row import NotMeasurable
+from .prosthesis import frame_around
 from .volume import Grid, Volume
 
 # Rules by name; a number instead of a name is a fixed threshold in HU.
@@ -43,13 +44,7 @@ VALVE_ASIDE = (2.0, 3.0)
 # Calcium in the mouth of a coronary artery is the artery's. Of 8,116 voxels of valve calcium in 232 phantoms 12 lay
 # nearer.
 OSTIUM_MM = 3.0
-# The frame of a prosthetic valve runs all round the root over its whole height: bands on top of each other without a
-# larger gap. Among 300 phantoms heavy calcium of a native valve closed two such bands once, never three.
-FRAME_GAP_DEG = 45.0
-FRAME_BANDS = 3
-FRAME_BAND_MM = 4
-FRAME_FROM_MM = range(-6, 11)  # where the lowest band may begin, from the annulus plane
-FRAME = "what is bright runs all round the root, like the frame of a prosthetic valve: calcium has gaps"
+FRAME = "a thin bright ring surrounds the root, like the frame of a prosthetic valve"
 
 
 @dataclass(frozen=True)
@@ -117,8 +112,8 @@ def decide(
 
     Returns:
         The result; ``refused`` says why there is no mask: no suggestion, blood that cannot be read, no contrast, or a
-        fixed threshold below the blood's mean + 2 SD, which would count blood as calcium; or what is bright looks like
-        the frame of a prosthetic valve.
+        fixed threshold below the blood's mean + 2 SD, which would count blood as calcium; or the frame of a
+        prosthetic valve.
 
     Raises:
         ValueError: an unknown rule.
@@ -143,6 +138,8 @@ def decide(
     if not blood.contrasted:
         reason = f"no contrast: the lumen has {blood.mean:.0f} HU, under {MIN_CONTRAST_HU:.0f}"
         return _refused(f"{reason}, and the rules are for contrast CT", blood)
+    if plane is not None and frame_around(volume, plane, blood):
+        return _refused(FRAME, blood)
 
     threshold, words, warning = _threshold(volume, plane, blood, rule)
     least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
@@ -161,8 +158,6 @@ def decide(
     if rule == PEAK_SHARE:
         hot, span = _to_share_of_peak(volume, hot, blood, threshold)
         words += f", here {_span(*span)}" if span else ""
-    if plane is not None and _like_a_frame(volume.grid.to_ras(hot), plane):
-        return _refused(FRAME, blood, threshold, words)
     mask = np.zeros(volume.array.shape, np.uint8)
     _set_without_specks(mask, hot, volume.grid.voxel_volume)
     text = (
@@ -243,24 +238,6 @@ def _in_the_root(points: np.ndarray, plane: AnnulusPlane) -> np.ndarray:
     aside = np.linalg.norm(points - middle - height[:, None] * plane.normal, axis=1)
     above, reach = (share * radius + more for share, more in (VALVE_ABOVE, VALVE_ASIDE))
     return (height >= -VALVE_BELOW_MM) & (height <= above) & (aside <= reach)
-
-
-def _like_a_frame(points: np.ndarray, plane: AnnulusPlane) -> bool:
-    """Do the (N, 3) RAS mm that are taken for calcium surround the root's axis, over a height, at some distance?"""
-    middle = plane.hinges.mean(axis=0)
-    radius = float(np.linalg.norm(plane.hinges - middle, axis=1).mean())
-    height = plane.height(points)
-    offset = points - middle - height[:, None] * plane.normal
-    outer = np.linalg.norm(offset, axis=1) > radius / 2
-    angles = np.degrees(np.arctan2(offset @ plane.v, offset @ plane.u))
-
-    def closed(low: float) -> bool:
-        here = np.sort(angles[outer & (height >= low) & (height < low + FRAME_BAND_MM)])
-        return len(here) > 0 and bool(np.diff(np.append(here, here[0] + 360)).max() <= FRAME_GAP_DEG)
-
-    if not outer.any() or np.ptp(np.quantile(height[outer], (0.05, 0.95))) < FRAME_BANDS * FRAME_BAND_MM:
-        return False
-    return any(all(closed(low + n * FRAME_BAND_MM) for n in range(FRAME_BANDS)) for low in FRAME_FROM_MM)
 
 
 def _share_of_peak(volume: Volume) -> float:

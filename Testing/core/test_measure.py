@@ -363,12 +363,7 @@ def test_suitability_of_a_good_ct():
     assert result.warnings == []
     for slice_mm, verdict in ((1.5, "Measurable with care: "), (3.0, "Not for sizing (slices too thick): ")):
         root.volume.info["slice_thickness_mm"] = slice_mm
-        result = measure(root.volume, root.annotation())
-        assert result.suitability_line.startswith(verdict)
-        warned = {row["id"] for row in result.rows() if "too thick for sizing" in row["warning"]}
-        lengths = {"annulus_area", "circle_proxy_diameter", "height_lca", "height_rca", "ms_height", "ms_lower_depth"}
-        assert lengths <= warned if slice_mm > 2 else not warned  # every length, and none without reason
-        assert not any(row_id.startswith(("calcium", "three", "cusp", "root")) for row_id in warned)
+        assert measure(root.volume, root.annotation()).suitability_line.startswith(verdict)
 
 
 def test_suitability_names_what_speaks_against_a_ct():

@@ -190,7 +190,7 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
     )
     rows = too_thick(rows, suitability.slice_mm) if suitability.too_thick else rows
     warnings = [suitability.concerns["uncovered"]] if outside else []
-    warnings += [f"{row.name}: {row.warning}" for row in coronary if row.warning]
+    warnings += [f"{row.name}: {row.warning}{_if_true(row.id, annotation)}" for row in coronary if row.warning]
     warnings += [plane.warning] if plane is not None and plane.warning else []
     warnings += [words for words in suitability.warnings if words not in warnings]
     warnings += [plane_reason] if plane_reason else []
@@ -208,6 +208,13 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
         doubted(rows, annotation),
         tuple(warnings),
     )
+
+
+def _if_true(row_id: str, annotation: Annotation) -> str:
+    """What a warning on an ostium's height adds when more speaks against the predicted point than its height."""
+    mark = annotation.landmarks[row_id.replace("height_", "ostium_")]
+    odd = [flag for flag in mark.flags if not flag.startswith(("low ostium", "height over"))]
+    return "; if the point is right, which is in doubt" if odd and mark.status is Status.PREDICTED else ""
 
 
 def _measure_calcium(

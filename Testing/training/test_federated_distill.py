@@ -293,7 +293,7 @@ def test_site_datasets_are_cropped_where_the_coarse_network_sees_the_root(tmp_pa
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"mirror": True}, "mirror: Extra inputs"),
+        ({"mirror": True}, "unknown: mirror"),
         ({"aggregation": {"k": 9}}, "k is 9, but only 4 sites"),
         ({"student": None}, "give `student`"),
         ({"teacher": None}, "pseudo-labels need a teacher for hps"),

@@ -188,7 +188,14 @@ def test_what_is_held_out_is_learned_from_under_no_name(tmp_path):
 def test_an_unknown_key_is_refused_by_name(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(TINY.read_text()) | {"mirror": True}))
-    with pytest.raises(UsageError, match=r"config\.json: mirror"):
+    with pytest.raises(UsageError, match=r"config\.json: unknown: mirror"):
+        config.read(path)
+    entries = json.loads(TINY.read_text())
+    path.write_text(json.dumps({key: value for key, value in entries.items() if key not in ("task", "steps")}))
+    with pytest.raises(UsageError, match=r"config\.json: missing: task, steps"):
+        config.read(path)
+    path.write_text(json.dumps(entries | {"held_out": -1}))
+    with pytest.raises(UsageError, match=r"config\.json: held_out: should be greater"):
         config.read(path)
     with pytest.raises(UsageError, match="cannot be read"):
         config.read(tmp_path / "nothing.json")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from tube_phantom import tube
 
 from fedkdtavi_core.annotation import Status
 from fedkdtavi_core.measurements import measure
+from fedkdtavi_core.measurements.blood import statistics
 
 
 @pytest.mark.parametrize("slice_mm", [0.8, 3.0])
@@ -36,3 +38,13 @@ def test_the_risk_of_a_low_ostium_is_told_with_the_doubt_on_the_point(flags, sta
     mark.position, mark.flags, mark.status = root.at(133, 6, 3), flags, status
     (told,) = (words for words in measure(root.volume, annotation).warnings if "LOW OSTIUM" in words)
     assert told.endswith("; if the point is right, which is in doubt") is doubted
+
+
+@pytest.mark.parametrize(("blood", "contrasted"), [(45.0, False), (400.0, True)])
+def test_a_deposit_that_fills_the_valve_is_not_taken_for_blood(blood: float, contrasted: bool) -> None:
+    """Without contrast half of the place where blood is read can be calcium; its mean is no contrast medium."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(blood, 30, 900), rng.normal(1500, 300, 1000)])
+    found = statistics(values, "lumen")
+    assert found.contrasted is contrasted
+    assert found.mean == pytest.approx(blood, abs=40)

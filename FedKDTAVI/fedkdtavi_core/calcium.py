@@ -232,8 +232,7 @@ def _hot(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: floa
 
 def _in_the_root(points: np.ndarray, plane: AnnulusPlane) -> np.ndarray:
     """(N,) of (N, 3) RAS mm: near enough to the annulus to belong to the valve or its outflow tract."""
-    middle = plane.hinges.mean(axis=0)
-    radius = float(np.linalg.norm(plane.hinges - middle, axis=1).mean())
+    middle, radius = plane.reach
     height = plane.height(points)
     aside = np.linalg.norm(points - middle - height[:, None] * plane.normal, axis=1)
     above, reach = (share * radius + more for share, more in (VALVE_ABOVE, VALVE_ASIDE))

@@ -18,6 +18,7 @@ from .annotation import Annotation, Landmark, Status
 from .measurements.calcium import nearest_cusp
 from .measurements.coronary import LOW_OSTIUM_MM
 from .measurements.plane import OSTIA_DECIDE_MM, AnnulusPlane, annulus_plane
+from .measurements.points import landmark_points
 from .measurements.row import NotMeasurable
 from .numbers import fixed
 from .volume import Grid, Volume
@@ -85,7 +86,7 @@ def check(annotation: Annotation, volume_grid: Grid, *, unseen: bool = False) ->
     _swapped_hinges(annotation, volume_grid)
     _swapped_ostia(annotation, volume_grid)
 
-    points = _points(annotation, volume_grid)
+    points = landmark_points(annotation, volume_grid)
     if unseen:
         for label_id, landmark in annotation.landmarks.items():
             if landmark.status is Status.PREDICTED and points[label_id] is not None:
@@ -111,7 +112,6 @@ def check_on(volume: Volume, annotation: Annotation) -> None:
 
     What was said of a prediction's own confidence stays.
     """
-    from .measurements import landmark_points
     from .measurements.blood import no_contrast
 
     doubts = {
@@ -135,7 +135,7 @@ def plausibility_score(annotation: Annotation) -> dict[str, float]:
     are compared with: when most of those disagree with it, the hinge points are doubted too. With nothing to compare
     to, a score is 1.
     """
-    points = _points(annotation)
+    points = landmark_points(annotation)
     own: dict[str, list[float]] = {i: [0.0] for i in points}
     shared: dict[str, list[float]] = {i: [] for i in points}
     for relation in relations(points):
@@ -241,7 +241,7 @@ def _coincident(annotation: Annotation) -> None:
 
 def _swapped_hinges(annotation: Annotation, grid: Grid) -> None:
     """Hinge points whose order says that the aorta is where neither the ostia nor the body have it."""
-    points = _points(annotation, grid)
+    points = landmark_points(annotation, grid)
     plane = _plane(points)
     ostia = [points[i] for i in _OSTIA if points[i] is not None]
     if plane is None or not ostia:
@@ -281,7 +281,7 @@ def _fit_of_swap(
 
 def _swapped_ostia(annotation: Annotation, grid: Grid) -> None:
     """Each ostium over the other's cusp; without hinge points, the left main to the right and in front of the RCA."""
-    points = _points(annotation, grid)
+    points = landmark_points(annotation, grid)
     right, left = points["ostium_rca"], points["ostium_lca"]
     if right is None or left is None:
         return
@@ -309,17 +309,6 @@ def _trust(landmark: Landmark) -> float:
     if landmark.status is not Status.PREDICTED:
         return 2.0
     return landmark.confidence if landmark.confidence is not None else 1.0
-
-
-def _points(annotation: Annotation, grid: Grid | None = None) -> dict[str, np.ndarray | None]:
-    """Positions; None for a point that a person has set outside ``grid``, from which nothing is measured either."""
-    found: dict[str, np.ndarray | None] = {}
-    for label_id, mark in annotation.landmarks.items():
-        known = mark.position is not None and mark.status is not Status.ABSENT
-        point = np.asarray(mark.position, float) if known else None
-        gone = point is not None and grid is not None and not bool(grid.contains(point))
-        found[label_id] = None if gone else point
-    return found
 
 
 def _plane(points: Mapping[str, np.ndarray | None]) -> AnnulusPlane | None:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from .measurements.blood import Blood
+from .measurements.contour import longest_arc
 from .measurements.plane import AnnulusPlane
 from .volume import Volume
 
@@ -23,7 +24,7 @@ THIN_MM = 5.0
 HEIGHTS_MM = np.arange(-7.0, 21.0)
 BRIGHT_HU, BRIGHT_SD = 100.0, 3.0  # over the blood
 BAND_MM = 2  # heights looked at together
-LARGEST_GAP_DEG = 75.0
+LARGEST_GAP_DEG = 67.5  # without anything bright
 CLOSED_MM = 9  # so many bands one above the other, each a millimetre higher
 
 
@@ -33,7 +34,7 @@ def frame_around(volume: Volume, plane: AnnulusPlane, blood: Blood) -> bool:
     rows = [bright[low : low + BAND_MM].any(axis=0) for low in range(len(bright) - BAND_MM + 1)]
     run = 0
     for row in rows:
-        run = run + 1 if _largest_gap(row) <= LARGEST_GAP_DEG else 0
+        run = run + 1 if longest_arc(~row) <= LARGEST_GAP_DEG else 0
         if run >= CLOSED_MM:
             return True
     return False
@@ -41,8 +42,7 @@ def frame_around(volume: Volume, plane: AnnulusPlane, blood: Blood) -> bool:
 
 def _thin_and_bright(volume: Volume, plane: AnnulusPlane, blood_hu: float) -> np.ndarray:
     """(heights, sectors) HU over the blood of what is at most ``THIN_MM`` thick along the radius."""
-    middle = plane.hinges.mean(axis=0)
-    radius = float(np.linalg.norm(plane.hinges - middle, axis=1).mean())
+    middle, radius = plane.reach
     radii = np.arange((RADII[0] - MARGIN[0]) * radius, (RADII[1] + MARGIN[1]) * radius, RADIAL_STEP_MM)
     angles = np.arange(SECTORS) * 2 * np.pi / SECTORS
     along = np.cos(angles)[:, None] * plane.u + np.sin(angles)[:, None] * plane.v
@@ -56,11 +56,3 @@ def _thin_and_bright(volume: Volume, plane: AnnulusPlane, blood_hu: float) -> np
     shown = np.minimum(seen - opened, seen - blood_hu)
     here = (radii >= RADII[0] * radius) & (radii <= RADII[1] * radius)
     return shown[:, :, here].max(axis=2)
-
-
-def _largest_gap(row: np.ndarray) -> float:
-    """Degrees between neighbours among the sectors that are set, at most a full turn."""
-    places = np.flatnonzero(row)
-    if not len(places):
-        return 360.0
-    return float(np.diff(np.append(places, places[0] + len(row))).max()) * 360 / len(row)

@@ -118,12 +118,11 @@ def main() -> None:
             errors = np.array([row[column] for row in rows if row[column] != "" and keep(row["pose"])], float)
             if errors.size:
                 print(f"{title}, from the {what}: {summary(errors)}, missing {missing}")
+    pairs = [(points_of(READINGS, name), points_of(LATER, name)) for name in READINGS]
     between = [
-        np.linalg.norm(np.subtract(first[label], points_of(LATER, name)[label]))
-        for name in READINGS
-        for first in [points_of(READINGS, name)]
-        for label in first
-        if label in points_of(LATER, name)
+        np.linalg.norm(np.subtract(first[label], later[label]))
+        for first, later in pairs
+        for label in first.keys() & later
     ]
     print(f"between the two readings: {summary(np.array(between))}")
 

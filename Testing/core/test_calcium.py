@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tube_phantom import Tube, nodule, together, tube
+from tube_phantom import Tube, nodule, struts, together, tube
 
 from fedkdtavi_core.calcium import CONTRAST_850, LUMEN_100, LVOT_300, PEAK_SHARE, decide
 from fedkdtavi_core.geometry import crop_grid
@@ -153,9 +153,6 @@ def test_coarse_voxels_take_half_of_the_peak(spacing, share: int):
 @pytest.mark.parametrize("rule", [PEAK_SHARE, CONTRAST_850])
 def test_the_frame_of_a_prosthesis_is_not_measured_as_calcium(rule: str):
     """Struts every 30 degrees over 16 mm of height; with a gap of a third, or 6 mm high, it may be calcium."""
-
-    def struts(angles, heights):
-        return [(11.5 * np.cos(a), 11.5 * np.sin(a), h, 1.3) for a in np.radians(angles) for h in heights]
 
     def of(angles, heights):
         places = struts(angles, heights)

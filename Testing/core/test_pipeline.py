@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 from tiny_bundle import CENTER, POINTS
-from tube_phantom import nodule, together, tube
+from tube_phantom import nodule, struts, together, tube
 
 from fedkdtavi_core import pipeline, schema
 from fedkdtavi_core.annotation import Landmark, Status
@@ -216,15 +216,11 @@ def test_flags_go_by_the_contrast(blood, guessed):
 
 def test_a_prosthesis_is_told_first_and_once():
     """Struts all round, and a suggestion that takes them for calcium; derived again without them nothing is said."""
-    struts = [
-        (11.5 * np.cos(a), 11.5 * np.sin(a), h, 1.3) for a in np.radians(range(0, 360, 30)) for h in range(-4, 13, 2)
-    ]
-    root = tube(change=together(*(nodule(*place, peak=2000) for place in struts)))
+    frame = struts(range(0, 360, 30), range(-4, 13, 2))
+    root = tube(change=together(*(nodule(*place, peak=2000) for place in frame)))
     annotation = root.annotation()
-    annotation.suggestion, annotation.suggestion_affine = (
-        (root.volume.array > 1000).astype(np.uint8),
-        root.volume.affine,
-    )
+    annotation.suggestion = (root.volume.array > 1000).astype(np.uint8)
+    annotation.suggestion_affine = root.volume.affine
     for _ in range(2):
         pipeline.derive(root.volume, annotation)
         assert annotation.calcification is None

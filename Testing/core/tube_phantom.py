@@ -128,6 +128,11 @@ def fat(wall: float, value: float = -100.0, tissue: float = 80.0) -> Change:
     return lambda hu, x, y, z, d: hu - ndtr((d - wall) / 0.7) * (tissue - value)
 
 
+def struts(angles, heights) -> list[tuple[float, float, float, float]]:
+    """Places for :func:`nodule` on the tube's wall, as of a frame: at every angle in degrees, every height in mm."""
+    return [(11.5 * np.cos(a), 11.5 * np.sin(a), h, 1.3) for a in np.radians(angles) for h in heights]
+
+
 def together(*changes: Change) -> Change:
     """One change after the other."""
 

@@ -57,14 +57,11 @@ class MuonAndAdamW:
         for parameter in rest:
             self._adamw.state[parameter] = self.state[parameter]
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         """Forget all gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if set_to_none:
-                    parameter.grad = None
-                elif parameter.grad is not None:
-                    parameter.grad.zero_()
+                parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:

@@ -119,7 +119,7 @@ class Run:
         if self.on_gpu:
             batch = {name: value.to("cuda", non_blocking=True) for name, value in batch.items()}
         image = batch["image"].to(memory_format=torch.channels_last_3d)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         # On the CPU all is float32: bfloat16 gradients of small convolutions are wrong there.
         with torch.autocast("cuda", torch.float16, enabled=self.on_gpu):
             outputs = self.network(image)

@@ -188,7 +188,7 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
         *calcium_table,
         *(no_carm_rows(plane_reason) if carm is None else carm.rows()),
     )
-    rows = too_thick(rows, suitability.slice_mm) if suitability.too_thick else rows
+    rows = too_thick(rows, suitability.concerns["slice_thickness"]) if suitability.too_thick else rows
     warnings = [suitability.concerns["uncovered"]] if outside else []
     warnings += [f"{row.name}: {row.warning}{_if_true(row.id, annotation)}" for row in coronary if row.warning]
     warnings += [plane.warning] if plane is not None and plane.warning else []

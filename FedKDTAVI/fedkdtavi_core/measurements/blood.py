@@ -65,9 +65,10 @@ def statistics(values: np.ndarray, where: str) -> Blood:
     """
     if len(values) < MIN_VOXELS:
         raise NotMeasurable(f"the CT has too few voxels in the {where}")
-    kept = _without_outliers(np.asarray(values, np.float64))
+    values = np.asarray(values, np.float64)
+    kept = _without_outliers(values)
     if kept.std() > max(UNEVEN[0], UNEVEN[1] * kept.mean()):
-        kept = _without_outliers(np.sort(values)[: len(values) // 2].astype(np.float64))
+        kept = _without_outliers(np.sort(values)[: len(values) // 2])
     return Blood(float(kept.mean()), float(kept.std()), len(kept), where)
 
 

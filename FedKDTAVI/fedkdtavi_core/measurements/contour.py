@@ -121,7 +121,7 @@ def trace_lumen(
         if shifted < 0.5:
             break
     _refuse_leak(image, radii, edge.radius, edge.found, edge.bridged, blood, size)
-    gap = _longest_arc(~edge.found & ~edge.bridged)
+    gap = longest_arc(~edge.found & ~edge.bridged)
     return Contour(points, n, size, float(edge.found.mean()), float(edge.bridged.mean()), gap, blood, edge.step_hu)
 
 
@@ -143,12 +143,12 @@ def _refuse_leak(
 ) -> None:
     """Raise NotMeasurable when the curve is not the edge of one lumen."""
     unseen, open_rays = ~found, ~found & ~bridged
-    gap = _longest_arc(open_rays)
+    gap = longest_arc(open_rays)
     if open_rays.mean() > MAX_NO_EDGE_SHARE:
         raise NotMeasurable(f"no edge on {fixed(100 * open_rays.mean())} % of the rays: the contour leaks")
     if gap > MAX_NO_EDGE_ARC_DEG:
         raise NotMeasurable(f"no edge over {fixed(gap)} degrees: the contour leaks into a neighbouring chamber")
-    if unseen.mean() > MAX_UNSEEN_SHARE or _longest_arc(unseen) > MAX_UNSEEN_ARC_DEG:
+    if unseen.mean() > MAX_UNSEEN_SHARE or longest_arc(unseen) > MAX_UNSEEN_ARC_DEG:
         raise NotMeasurable(f"calcium or metal hides the edge on {fixed(100 * bridged.mean())} % of the rays")
     ten_degrees = N_RAYS // 36
     slope = float(np.abs(np.roll(radius, -ten_degrees) - radius).max())
@@ -173,7 +173,7 @@ def is_one_lumen(size: CurveSize) -> bool:
     return smooth and size.d_min / size.d_max >= MIN_RATIO
 
 
-def _longest_arc(flags: np.ndarray) -> float:
+def longest_arc(flags: np.ndarray) -> float:
     """Longest run of True around the circle, in degrees."""
     if flags.all():
         return 360.0

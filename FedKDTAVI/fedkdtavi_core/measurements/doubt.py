@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from .. import schema
 from ..annotation import Annotation, Status
-from ..numbers import trimmed
 from .row import Row
-from .suitability import TOO_THICK
 
 _HINGES = schema.HINGE_IDS
 # Which points a number depends on, by the beginning of its id. The sizes are those of the lumen in the plane of the
@@ -51,21 +49,18 @@ def doubted(rows: Iterable[Row], annotation: Annotation) -> tuple[Row, ...]:
     for row in rows:
         names = [] if drawn and row.id.startswith("annulus_") else [_name(i) for i in _points(row.id) if i in flagged]
         if names and row.value is not None:
-            words = f"{DOUBT}: check {', '.join(names)}"
-            row = replace(row, warning=f"{row.warning}; {words}" if row.warning else words)
+            row = _warned(row, f"{DOUBT}: check {', '.join(names)}")
         marked.append(row)
     return tuple(marked)
 
 
-def too_thick(rows: Iterable[Row], slice_mm: float) -> tuple[Row, ...]:
-    """The rows, with a warning on each length, area and height of a CT whose slices are too thick for sizing."""
-    words = f"slices of {trimmed(slice_mm)} mm are {TOO_THICK}"
-    return tuple(
-        replace(row, warning=f"{row.warning}; {words}" if row.warning else words)
-        if row.id.startswith(_SIZES) and row.value is not None
-        else row
-        for row in rows
-    )
+def too_thick(rows: Iterable[Row], words: str) -> tuple[Row, ...]:
+    """The rows, with these words on each length, area and height: the CT's slices are too thick for sizing."""
+    return tuple(_warned(row, words) if row.id.startswith(_SIZES) and row.value is not None else row for row in rows)
+
+
+def _warned(row: Row, words: str) -> Row:
+    return replace(row, warning=f"{row.warning}; {words}" if row.warning else words)
 
 
 def _points(row_id: str) -> tuple[str, ...]:

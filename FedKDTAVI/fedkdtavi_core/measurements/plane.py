@@ -42,6 +42,15 @@ class AnnulusPlane:
     radius: float
     warning: str = ""
 
+    @property
+    def reach(self) -> tuple[np.ndarray, float]:
+        """(3,) middle of the hinge points, and their mean distance from it in mm.
+
+        For a flat triangle, whose circle is large and lies aside.
+        """
+        middle = self.hinges.mean(axis=0)
+        return middle, float(np.linalg.norm(self.hinges - middle, axis=1).mean())
+
     def height(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) RAS mm -> (...) signed distance from the plane in mm, positive towards the aorta."""
         return (np.asarray(points, float) - self.centre) @ self.normal

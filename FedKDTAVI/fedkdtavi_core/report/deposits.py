@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import schema
-from ..calcium import VALVE_BELOW_MM
+from ..calcium import MIN_VOLUME_MM3, VALVE_BELOW_MM
 from ..numbers import fixed
 from . import style
 from .notices import sentence
@@ -22,12 +22,12 @@ OVERLAY = (1.0, 0.62, 0.10)
 def draw_calcium(panel: Panel, root: Root) -> None:
     """Maximum intensity over the slab, the counted calcium in colour, each cusp's sector with its volume."""
     volumes, rule = root.measurements.calcium, root.measurements.calcium_rule
+    hidden = _outside_the_slab(root)
     if volumes is None:
         panel.caption(f"Calcium not measured: {rule}.", color=style.CAUTION.ink)
     else:
         total = f"{fixed(volumes.total)} mm³ in all, no Agatston score."
-        hidden = _outside_the_slab(root)
-        if hidden >= 1.0:
+        if hidden:
             total += f" Dashed: {fixed(hidden)} mm³ above or below the slab."
         clauses = rule.replace("mm3", "mm³").split("; ")  # what matters most comes first; the files hold all of it
         told = [sentence("; ".join(clauses[:count])) for count in range(len(clauses), 0, -1)]
@@ -44,7 +44,7 @@ def draw_calcium(panel: Panel, root: Root) -> None:
     if volumes is not None and root.annotation.calcification is not None:
         mask, affine = root.annotation.calcification, root.volume.affine
         _overlay(panel, view.slab_mask(mask, affine, low, high), view.extent)
-        if _outside_the_slab(root) >= 1.0:
+        if hidden:
             for ends in ((-BEYOND[1], low), (high, -BEYOND[0])):
                 _outline(panel, view.slab_mask(mask, affine, *ends), view.extent, "dashed")
     _sectors(panel, root, view, (None, None, None) if volumes is None else volumes.cusps)
@@ -67,12 +67,13 @@ def _outline(panel: Panel, seen: np.ndarray, extent: tuple[float, float, float, 
 
 
 def _outside_the_slab(root: Root) -> float:
-    """Volume in mm^3 of the counted calcium that the picture's slab does not hold."""
+    """Volume in mm^3 of the counted calcium that the picture's slab does not hold; 0 for a speck of it."""
     mask = root.annotation.calcification
     if mask is None or root.plane is None:
         return 0.0
     height = root.plane.height(root.volume.grid.to_ras(np.argwhere(mask)))
-    return float(np.count_nonzero((height < SLAB[0]) | (height > SLAB[1]))) * root.volume.grid.voxel_volume
+    volume = float(np.count_nonzero((height < SLAB[0]) | (height > SLAB[1]))) * root.volume.grid.voxel_volume
+    return volume if volume >= MIN_VOLUME_MM3 else 0.0
 
 
 def _sectors(panel: Panel, root: Root, view: View, cusps: tuple[float | None, ...]) -> None:

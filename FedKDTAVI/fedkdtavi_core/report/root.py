@@ -158,12 +158,12 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
     _along_axis(panel, root, point, [label_id])
     told = "height of its centre over the annulus plane" if root.measured(label_id) else NO_HEIGHT
     words = f"Plane through the root's axis and the {name} ostium; {told}."
-    if not _in_view(root, label_id):
-        away = float(np.linalg.norm(point - root.axis))
-        words = f"{words} The point lies outside the picture, {fixed(away)} mm from the middle of the annulus."
-        panel.caption(words, color=style.STOP.ink)
+    if _in_view(root, label_id):
+        panel.caption(words)
         return
-    panel.caption(words)
+    away = float(np.linalg.norm(point - root.axis))
+    words = f"{words} The point lies outside the picture, {fixed(away)} mm from the middle of the annulus."
+    panel.caption(words, color=style.STOP.ink)
 
 
 def _in_view(root: Root, label_id: str) -> bool:
@@ -241,9 +241,8 @@ def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[s
             words = f"{words}, corrected"
         if root.measured(label_id):
             words = f"{words}  {fixed(abs(height), 1)} mm {'above' if height >= 0 else 'below'}"
-        inside = np.clip(
-            (x, y), 10 - view.width / 2, view.width / 2 - 10
-        )  # a point out of view has its name at the edge
+        edge = view.width / 2 - 10  # where a point out of view has its name
+        inside = np.clip((x, y), -edge, edge)
         panel.name(inside, words, landmark_color(label_id), towards=(np.sign(x) or 1, 1.5 * np.sign(height)))
     side = -np.sign(sum(x for x, _ in places.values())) or -1
     panel.name((side * reach, level), "annulus plane", landmark_color("annulus_contour"), towards=(-side, -0.35),

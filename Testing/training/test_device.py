@@ -112,11 +112,11 @@ def test_a_site_keeps_its_gradient_scale_between_rounds(tmp_path):
         made.scaler, made.on_gpu = torch.amp.GradScaler("cpu", init_scale=65536.0), True
         return made
 
-    forgetful = hospitals.stage(training=hospitals.training(optimizer="reset"))
+    forgetful = hospitals.stage(training=hospitals.training(moments="reset"))
     for settings in (stage(), forgetful):
         before = run()
         before.scaler.load_state_dict(before.scaler.state_dict() | {"scale": 128.0})
-        site_state.keep(before, tmp_path / settings.training.optimizer, settings, 0)
+        site_state.keep(before, tmp_path / settings.training.moments, settings, 0)
         after = run()
-        site_state.restore(after, tmp_path / settings.training.optimizer, settings, 1)
+        site_state.restore(after, tmp_path / settings.training.moments, settings, 1)
         assert after.scaler.get_scale() == 128.0

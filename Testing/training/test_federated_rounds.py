@@ -262,7 +262,7 @@ def begin(settings):
 
 
 def test_a_local_round_is_a_function_of_seed_site_and_round(site, tmp_path):
-    settings = hospitals.stage(("hps",), training=hospitals.training(optimizer="reset"))
+    settings = hospitals.stage(("hps",), training=hospitals.training(moments="reset"))
     one = local_round(settings, site, begin(settings), 0)
     digest = train.digest(one.weights)
     assert train.digest(local_round(settings, site, begin(settings), 0).weights) == digest
@@ -274,18 +274,20 @@ def test_a_local_round_is_a_function_of_seed_site_and_round(site, tmp_path):
     assert one.metrics["steps"] == 2
 
 
-def test_kept_moments_matter_and_a_round_done_again_starts_from_the_same(site):
-    settings = hospitals.stage(("hps",))
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_kept_moments_matter_and_a_round_done_again_starts_from_the_same(site, optimizer):
+    settings = hospitals.stage(("hps",), training=hospitals.training(optimizer=optimizer))
     first = local_round(settings, site, begin(settings), 0)
     weights = begin(settings) | first.weights
     second = train.digest(local_round(settings, site, weights, 1).weights)
     assert train.digest(local_round(settings, site, weights, 1).weights) == second
-    forgetful = hospitals.stage(("hps",), training=hospitals.training(optimizer="reset"))
+    forgetful = hospitals.stage(("hps",), training=hospitals.training(optimizer=optimizer, moments="reset"))
     assert train.digest(local_round(forgetful, site, weights, 1).weights) != second
 
 
-def test_frozen_parts_do_not_move(site):
-    settings = hospitals.stage(("ms",), heads_only=True)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_frozen_parts_do_not_move(site, optimizer):
+    settings = hospitals.stage(("ms",), heads_only=True, training=hospitals.training(optimizer=optimizer))
     start = begin(settings)
     update = local_round(settings, site, start, 0)
     assert set(update.weights) == {"heads.ms.weight", "heads.ms.bias"}

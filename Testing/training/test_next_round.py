@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
@@ -133,6 +134,24 @@ def test_the_same_again_gives_the_same_bundle_and_a_third_generation_remembers(p
     assert lineage["digest"] == child.digest and lineage["parent"]["digest"] == parent.digest
     one = next(iter(digests(site).values()))
     assert held_out.has_learned_from({"taught": {}, "parent": lineage}, "clinic", one)
+
+
+def test_a_share_of_the_parent_stays_in_the_new_student(parent, site, tmp_path, capsys):
+    whole = run.run(settings.read(config(parent, site, tmp_path / "whole")), say=lambda text: None)
+    half = run.run(settings.read(config(parent, site, tmp_path / "half", parent_share=0.5)), say=lambda text: None)
+    old, new, mean = (
+        networks.load(folder / "models/student.safetensors")[0].state_dict()
+        for folder in (parent.path, tmp_path / "whole/new", tmp_path / "half/new")
+    )
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (old[name] + new[name]) / 2, atol=1e-3, rtol=1e-2)  # both kept as fp16
+    made = verify(tmp_path / "half/new")
+    assert made.provenance["student"]["digest"] == whole["student"] != half["student"]
+    assert made.provenance["networks"]["student"]["digest"] == half["student"]
+    assert [part["share"] for part in made.provenance["networks"]["student"]["mean_of"]] == [0.5, 0.5]
+    assert "weights are a mean: 0.5 of" in made.read("docs/README.md").decode()
+    with pytest.raises(UsageError, match="parent_share"):
+        settings.read(config(parent, site, tmp_path / "none", parent_share=1.0))
 
 
 class OneFails(PlainDriver):

@@ -56,6 +56,10 @@ def text(
         digest = str(run.get("digest", "unknown"))[:16]
         numbers = f"{run.get('steps', 'unknown')} | {run.get('cases', 'unknown')} | {digest}"
         lines.append(f"| {role} | {numbers} | {made['bytes']} | {made['difference']:.1e} of the largest logit |")
+    for role, run in runs.items():
+        if parts := run.get("mean_of"):
+            shares = ", ".join(f"{part['share']:g} of {part['digest'][:16]}" for part in parts)
+            lines += ["", f"The {role}'s weights are a mean: {shares}; steps and phantoms are those of the first."]
     lines += ["", "## Measured", ""]
     if not results:
         lines.append("Not evaluated. Run `fedkdtavi evaluate` before trusting any of it.")

@@ -155,6 +155,13 @@ def export(arguments: list[str] | None = None) -> int:
     return main(arguments)
 
 
+def average(arguments: list[str] | None = None) -> int:
+    """Make the mean of several runs' weights."""
+    from .average import main
+
+    return main(arguments)
+
+
 def calibrate(arguments: list[str] | None = None) -> int:
     """Make the calibration table of a bundle from per-case results."""
     from .calibrate import main

@@ -21,6 +21,7 @@ from fedkdtavi_core.errors import UsageError
 
 # Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
+Optimizer = Literal["adamw", "muon"]
 
 
 FINE_ENOUGH = 1.05  # a crop cached at up to so many times the closer look's voxel size is fine enough for it
@@ -107,7 +108,7 @@ class TrainConfig(_Strict):
     lr: float = Field(1e-3, gt=0)
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(1e-2, ge=0)
-    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for the hidden layers, beside adamw")
+    optimizer: Optimizer = Field("adamw", description="muon: for the hidden layers, beside adamw")
     ema: float = Field(0.998, ge=0, lt=1)
     grad_clip: float = Field(2.0, gt=0)
     bad_steps: int = Field(20, gt=0, description="consecutive steps without a finite loss before the run stops")

@@ -26,6 +26,7 @@ OPSET = 17
 # order give about 1e-5 of it.
 TOLERANCE = 1e-3
 _FED = ("coarse_spacing_mm", "crop_size", "crop_spacing_mm", "recenter_passes", "views")
+_TOLD = ("digest", "config", "steps", "cases", "mean_of")
 _COARSE_WEIGHTS = "models/coarse.safetensors"
 DEFAULT_THRESHOLDS = {"root_score": 0.3, "calc_probability": 0.5, "min_confidence": 0.5}
 
@@ -185,7 +186,7 @@ def assemble(
             (folder / layout.MODELS[role]).write_bytes(onnx)
             networks.save(network.half(), task, folder / f"models/{role}.safetensors", trained)
             described[role] = {"task": task, "arguments": network.arguments, "weights": f"models/{role}.safetensors"}
-            runs[role] = {key: trained[key] for key in ("digest", "config", "steps", "cases") if key in trained}
+            runs[role] = {key: trained[key] for key in _TOLD if key in trained}
         _write_json(folder / layout.METADATA, meta)
         _write_json(folder / "configs/network.json", described)
         _write_json(

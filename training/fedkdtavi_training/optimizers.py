@@ -8,18 +8,18 @@ one learning rate serves both. Convolutions are matrices of outputs by everythin
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-Kind = Literal["adamw", "muon"]
+from .config import Optimizer
 
 # First and last layers and tables of biases stay with AdamW, as Muon's author advises.
 _NOT_HIDDEN = ("heads.", "patch_embed", "relative_position_bias_table")
 
 
 def build(
-    kind: Kind, network: torch.nn.Module, *, lr: float, weight_decay: float
+    kind: Optimizer, network: torch.nn.Module, *, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer | MuonAndAdamW:
     """The optimiser of a network's parameters; biases and norms are not decayed."""
     named = dict(network.named_parameters())

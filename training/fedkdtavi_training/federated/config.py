@@ -13,7 +13,16 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from fedkdtavi_core import schema
 
-from ..config import EXTRA_HEADS, AugmentConfig, LossConfig, TrainConfig, _Strict, read_as, without_the_usual
+from ..config import (
+    EXTRA_HEADS,
+    AugmentConfig,
+    LossConfig,
+    Optimizer,
+    TrainConfig,
+    _Strict,
+    read_as,
+    without_the_usual,
+)
 
 HEADS: tuple[str, ...] = tuple(schema.HEADS)
 TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
@@ -64,7 +73,8 @@ class Training(_Strict):
     weight_decay: float = Field(1e-2, ge=0)
     grad_clip: float = Field(2.0, gt=0)
     bad_steps: int = Field(20, gt=0, description="consecutive steps without a finite loss before a site gives up")
-    optimizer: Literal["kept", "reset"] = Field("kept", description="a site's moments from one round to the next")
+    optimizer: Optimizer = Field("adamw", description="muon: for the hidden layers, beside adamw")
+    moments: Literal["kept", "reset"] = Field("kept", description="of a site's optimiser, from one round to the next")
     ema: float = Field(0.0, ge=0, lt=1, description="moving average over the rounds, which is then the result; 0: none")
     workers: int = Field(0, ge=0)
     crop: int = Field(64, gt=0)
@@ -134,7 +144,7 @@ class Stage(_Strict):
         unused |= {head: 0.0 for head in training.network if head in EXTRA_HEADS and head not in self.averaged}
         loss = training.loss.model_copy(update=unused)
         shared = {"batch", "lr", "warmup", "weight_decay", "grad_clip", "bad_steps"}
-        shared |= {"workers", "crop", "network", "device", "closer_look_mm"}
+        shared |= {"workers", "crop", "network", "device", "closer_look_mm", "optimizer"}
         return TrainConfig(
             task=training.model,
             cache=[folder],

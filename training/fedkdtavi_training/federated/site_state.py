@@ -25,7 +25,7 @@ def restore(run: object, folder: Path, stage: Stage, round_number: int) -> None:
     tensors, header = files.read_tensors(found[-1])
     if header["stage"] != stage.digest():
         return
-    if stage.training.optimizer == "kept":
+    if stage.training.moments == "kept":
         run.set_moments(tensors)
     if run.on_gpu and "scaler" in header:
         run.scaler.load_state_dict(header["scaler"])
@@ -37,7 +37,7 @@ def restore(run: object, folder: Path, stage: Stage, round_number: int) -> None:
 def keep(run: object, folder: Path, stage: Stage, round_number: int) -> None:
     """Write the state after ``round_number``; older ones that are no longer needed go."""
     tensors: dict[str, torch.Tensor] = {}
-    if stage.training.optimizer == "kept":
+    if stage.training.moments == "kept":
         tensors |= run.moments()
     if stage.aggregation.local_norms:
         tensors |= {f"norm.{name}": value for name, value in local_norms.own(run.network).items()}

@@ -13,6 +13,7 @@ from fedkdtavi_core.bundle import Bundle, metadata
 from fedkdtavi_core.errors import UsageError
 
 from .. import export, networks
+from ..average import average
 from ..federated import experiment, files
 from ..federated.config import HEADS, Experiment
 from ..federated.pace import to_stderr
@@ -63,12 +64,18 @@ def run(
         say=say,
         driver=driver,
     )["federated"]
+    student = settings.out / "federated" / f"{links['student']['stage']}.safetensors"
+    shipped = links["student"]["digest"]
+    if settings.parent_share:
+        mean = settings.out / "student.safetensors"
+        shipped = average({student: 1 - settings.parent_share, start: settings.parent_share}, mean)["digest"]
+        student = mean
     taught = {"held_out": settings.held_out, "sites": {one.name: one.told for one in found}}
     real = sum(not one.told["synthetic"] for one in found)
     made = export.assemble(
         settings.new_bundle,
         parent,
-        settings.out / "federated" / f"{links['student']['stage']}.safetensors",
+        student,
         name=settings.name or parent.metadata["name"],
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],
@@ -77,6 +84,7 @@ def run(
             "parent": lineage(parent),
             "taught": taught,
             "student": links["student"],
+            "parent_share": settings.parent_share,
             "chain": links["chain"],
             "calibration": "the parent's" if doubt else "its own" if calibration else "none",
         },
@@ -88,7 +96,7 @@ def run(
         "digest": made["digest"],
         "parent": parent.digest,
         "taught": taught,
-        "student": links["student"]["digest"],
+        "student": shipped,
         "export": made["student"],
         "compare": [
             f"fedkdtavi bundle compare {parent.path} {settings.new_bundle} {site.folder}" for site in settings.sites

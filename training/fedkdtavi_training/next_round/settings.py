@@ -39,6 +39,9 @@ class NextRound(_Strict):
     pseudo: Pseudo | None = Field(
         Pseudo(), description="the parent labels what nobody has; null: reviewed labels alone, and it may forget"
     )
+    parent_share: float = Field(
+        0.0, ge=0, lt=1, description="of the parent's weights in the new student's: their mean is steadier than either"
+    )
     calibration: Path | None = Field(None, description="JSON written by calibrate; the parent's if not given")
 
     @model_validator(mode="after")

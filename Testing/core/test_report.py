@@ -282,21 +282,29 @@ def test_every_picture_shows_the_ct(pages) -> None:
 def test_what_is_missing_is_said_where_it_would_stand(pages) -> None:
     sheet = pages("no plane")[1]
     axes = {axes.get_label(): axes for axes in sheet.figure.axes}
-    assert not axes["carm"].lines and not axes["calcium"].images
-    for label in ("carm", "calcium", "septum"):
-        assert "NCC" in axes[label].texts[0].get_text().replace("\n", " ")
+    assert not axes["carm"].lines and "NCC" in axes["carm"].texts[0].get_text().replace("\n", " ")
+    assert [len(axes[label].images) for label in ("ostium_lca", "septum", "calcium")] == [1, 1, 2]
+    words = " ".join(text for text, _ in texts(sheet)).replace("\n", " ")
+    for start in ("Coronal plane through the membranous septum. No height", "not told apart by cusp"):
+        assert "NCC" in words[words.index(start) :][:120]
     assert not any(axes.images for axes in pages("nothing")[1].figure.axes)
 
 
 def test_the_ct_is_not_touched_and_the_file_is_a_png(volume, tmp_path: Path) -> None:
     before = volume.array.copy()
     annotation = full(volume)
-    report.draw(volume, annotation, measure(volume, annotation), tmp_path / "bericht ü.png")
+    report.draw(volume, annotation, measure(volume, annotation), tmp_path / "bericht ü.png", name="Fall ü")
     header = (tmp_path / "bericht ü.png").read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
     assert (width, height) == tuple(round(side * style.DPI) for side in style.PAGE)
     assert np.array_equal(before, volume.array)
+
+
+def test_the_page_is_headed_by_the_name_that_was_given(volume) -> None:
+    annotation = full(volume)
+    measured = measure(volume, annotation)
+    assert "Fall 7" in [words for words, _ in texts(compose(volume, annotation, measured, "Fall 7"))]
 
 
 def test_what_the_bars_mean_is_large_enough_to_read(pages) -> None:

@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", required=True, type=Path, help="folder for the results, one folder per CT"
     )
-    parser.add_argument("--name", metavar="N", help="folder name of one CT's result (default: the CT's)")
+    parser.add_argument(
+        "--name", metavar="N", help="name of one CT's result: its folder, the picture's title (default: the CT's)"
+    )
     parser.add_argument("--bundle", metavar="B", help="model bundle, folder or zip (default: the one in use)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run")
     parser.add_argument(
@@ -188,7 +190,7 @@ def annotate_one(
         if not args.no_report:
             progress.step(0.9, "Drawing")
             with clock("picture"):
-                options.draw_report(volume, annotation, measurements, folder)
+                options.draw_report(volume, annotation, measurements, folder, target.name)
         files = sorted(entry.name for entry in folder.iterdir())
         progress.check()  # the last moment to stop
     progress.step(1.0, "Done")

@@ -80,7 +80,7 @@ def measure_again(args: argparse.Namespace, progress: Progress) -> dict[str, Any
         shutil.copytree(folder, fresh, dirs_exist_ok=True)
         _write(fresh, volume, found, measurements)
         if not args.no_report:
-            options.draw_report(volume, found.annotation, measurements, fresh)
+            options.draw_report(volume, found.annotation, measurements, fresh, folder.resolve().name)
         progress.check()  # the last moment to stop
     progress.step(1.0, "Done")
     return {

@@ -110,11 +110,11 @@ def say_rows(console: Console, rows: Iterable[Mapping[str, Any]]) -> None:
         console.say(f"  * warned of above, or {DOUBT}: look at those first")
 
 
-def draw_report(volume: Any, annotation: Any, measurements: Any, folder: Path) -> None:
-    """Draw ``report.png`` without a window, whatever the environment says of matplotlib's backend."""
+def draw_report(volume: Any, annotation: Any, measurements: Any, folder: Path, name: str) -> None:
+    """Draw ``report.png`` of the case ``name`` without a window, whatever matplotlib's backend is set to."""
     import os
 
     os.environ["MPLBACKEND"] = "Agg"
     from ..report import draw
 
-    draw(volume, annotation, measurements, folder / "report.png")
+    draw(volume, annotation, measurements, folder / "report.png", name=name)

@@ -99,7 +99,7 @@ _ROWS = (
     _row("calcium_ncc", "Calcium, non-coronary cusp", "", _SECTOR),
     _row(
         "calcium_annular",
-        "Calcium, annular (of the above and below)",
+        "Calcium, annular band (overlaps)",
         "",
         f"calcium within {ANNULAR_BAND_MM:.0f} mm of the annulus plane; also counted to cusps and outflow tract",
     ),

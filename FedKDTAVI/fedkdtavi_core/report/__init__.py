@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from ..volume import Volume
 
 
-def draw(volume: Volume, annotation: Annotation, measurements: Measurements, path: str | Path) -> None:
+def draw(
+    volume: Volume, annotation: Annotation, measurements: Measurements, path: str | Path, *, name: str | None = None
+) -> None:
     """Draw the page as PNG (1920 x 1200 pixels).
 
     Only the planes that are shown are sampled from the CT. Whatever is missing is said where it would stand.
@@ -21,6 +23,7 @@ def draw(volume: Volume, annotation: Annotation, measurements: Measurements, pat
         annotation: landmarks in RAS mm, calcification on the CT's grid, contour in RAS mm.
         measurements: what :func:`fedkdtavi_core.measurements.measure` made of both.
         path: file to write.
+        name: of the case; the CT's file or folder name if None.
     """
     import matplotlib
 
@@ -29,4 +32,4 @@ def draw(volume: Volume, annotation: Annotation, measurements: Measurements, pat
     from .sheet import families
 
     with matplotlib.rc_context({**style.SETTINGS, "font.family": families()}):
-        compose(volume, annotation, measurements).save(path)
+        compose(volume, annotation, measurements, name).save(path)

@@ -11,17 +11,21 @@ from . import style
 from .notices import sentence
 from .panel import Panel
 from .root import ANNULUS_WIDTH, Root, landmark_color
-from .view import View, across
+from .view import ANTERIOR, LEFT, View, across
 
 # From the outflow tract to above the leaflets' tips, in mm from the annulus plane.
 SLAB = (-6.0, 18.0)
 BEYOND = (-VALVE_BELOW_MM - 5, 60.0)  # everything that may count as the valve's calcium
+AXIAL_SLAB = (-8.0, 16.0)  # mm from the middle of the landmarks, upwards
 OVERLAY = (1.0, 0.62, 0.10)
 
 
 def draw_calcium(panel: Panel, root: Root) -> None:
     """Maximum intensity over the slab, the counted calcium in colour, each cusp's sector with its volume."""
     volumes, rule = root.measurements.calcium, root.measurements.calcium_rule
+    if root.plane is None:
+        _axial_slab_instead(panel, root)
+        return
     hidden = _outside_the_slab(root)
     if volumes is None:
         panel.caption(f"Calcium not measured: {rule}.", color=style.CAUTION.ink)
@@ -34,9 +38,6 @@ def draw_calcium(panel: Panel, root: Root) -> None:
         panel.caption(
             next((f"{total} {words}" for words in told if panel.fits(f"{total} {words}")), f"{total} {told[-1]}")
         )
-    if root.plane is None:
-        panel.message(f"No slab through the root: {root.reason}.")
-        return
     # The view's third axis points to the ventricle, so heights change sign.
     view = across(root.plane.normal, root.axis, ANNULUS_WIDTH + 4)
     low, high = -SLAB[1], -SLAB[0]
@@ -48,6 +49,23 @@ def draw_calcium(panel: Panel, root: Root) -> None:
             for ends in ((-BEYOND[1], low), (high, -BEYOND[0])):
                 _outline(panel, view.slab_mask(mask, affine, *ends), view.extent, "dashed")
     _sectors(panel, root, view, (None, None, None) if volumes is None else volumes.cusps)
+
+
+def _axial_slab_instead(panel: Panel, root: Root) -> None:
+    """Maximum intensity over axial slices, for a person to look at, where there is no plane to count calcium from."""
+    volumes, why = root.measurements.calcium, f"Calcium not measured: {root.measurements.calcium_rule}."
+    if volumes is not None:
+        why = f"{fixed(volumes.total)} mm³, not told apart by cusp: {root.reason}."
+    if root.middle is None or not root.inside(root.middle):
+        panel.message(f"No slab through the root: {root.reason}.")
+        panel.caption(why, color=style.CAUTION.ink)
+        return
+    view = View(root.middle, LEFT, ANTERIOR, ANNULUS_WIDTH + 4)  # its third axis points down
+    low, high = -AXIAL_SLAB[1], -AXIAL_SLAB[0]
+    panel.picture(view.slab(root.volume, low, high), view, root.window(style.CALCIUM))
+    if volumes is not None and root.annotation.calcification is not None:
+        _overlay(panel, view.slab_mask(root.annotation.calcification, root.volume.affine, low, high), view.extent)
+    panel.caption(f"Axial slab of {fixed(high - low)} mm, brightest voxels. {why}", color=style.CAUTION.ink)
 
 
 def _overlay(panel: Panel, seen: np.ndarray, extent: tuple[float, float, float, float]) -> None:

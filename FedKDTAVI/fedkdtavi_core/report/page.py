@@ -28,10 +28,10 @@ FOOT = 0.34
 MOST_NOTICE_LINES = 7
 
 
-def compose(volume: Volume, annotation: Annotation, measurements: Measurements) -> Sheet:
+def compose(volume: Volume, annotation: Annotation, measurements: Measurements, name: str | None = None) -> Sheet:
     """The drawn page. See :func:`fedkdtavi_core.report.draw`."""
     sheet = Sheet()
-    y = _header(sheet, volume, notices(annotation, measurements))
+    y = _header(sheet, volume, name or case_name(volume), notices(annotation, measurements))
     bottom = sheet.height - FOOT - 0.08
     column = (PICTURES - 2 * GAP) / 3
     frame = TITLE_SPACE + CAPTION_SPACE
@@ -62,13 +62,13 @@ def compose(volume: Volume, annotation: Annotation, measurements: Measurements) 
     return sheet
 
 
-def _header(sheet: Sheet, volume: Volume, found: Sequence[Notice]) -> float:
+def _header(sheet: Sheet, volume: Volume, name: str, found: Sequence[Notice]) -> float:
     """Warnings, then the name of the case; returns where the pictures may begin."""
     x, width = style.MARGIN, sheet.width - 2 * style.MARGIN
     y = _notices(sheet, x, 0.2, width, found) + 0.42
     badge = NOT_FOR_CLINICAL_USE
     room = width - sheet.measure(badge, style.HEADING, "bold") - 0.4
-    name = sheet.fit(case_name(volume), min(room, 0.5 * width), style.TITLE, "bold")
+    name = sheet.fit(name, min(room, 0.5 * width), style.TITLE, "bold")
     sheet.text(x, y, name, size=style.TITLE, fontweight="bold")
     after = sheet.measure(name, style.TITLE, "bold") + 0.25
     told = acquisition(volume)

@@ -112,7 +112,7 @@ def draw_annulus(panel: Panel, root: Root) -> None:
                    towards=across_line, size=style.SMALL)  # fmt: skip
     area, perimeter = contour.size.area, contour.size.perimeter
     panel.caption(
-        f"Area {fixed(area)} mm², perimeter {fixed(perimeter, 1)} mm, contour {contour.source}.",
+        f"Area {fixed(area)} mm², perimeter {fixed(perimeter, 1)} mm (contour: {contour.source}).",
         "Plane through the hinge points, seen from the ventricle.",
     )
 
@@ -149,11 +149,7 @@ def draw_ostium(panel: Panel, root: Root, label_id: str) -> None:
         panel.message(f"{name} ostium {how}. {_why(root.annotation, label_id)}".strip())
         return
     if root.plane is None:
-        view = View(point, LEFT, SUPERIOR, LENGTHWISE_WIDTH)
-        panel.picture(view.sample(root.volume), view, root.window(style.ANGIO))
-        panel.mark((0, 0), landmark_color(label_id))
-        panel.name((0, 0), name, landmark_color(label_id))
-        panel.caption(f"Coronal plane through the ostium. No height: {root.reason}.")
+        _coronal_instead(panel, root, [label_id], "the ostium")
         return
     _along_axis(panel, root, point, [label_id])
     told = "height of its centre over the annulus plane" if root.measured(label_id) else NO_HEIGHT
@@ -178,7 +174,7 @@ def draw_septum(panel: Panel, root: Root) -> None:
     """The plane through the root's axis and the membranous septum; without it, through where it is to be looked for."""
     found = [i for i in schema.HEADS["ms"] if root.points[i] is not None]
     if root.plane is None:
-        panel.message(f"No view along the root's axis: {root.reason}.")
+        _coronal_instead(panel, root, found, "the membranous septum")
         return
     if found:
         towards = np.mean([root.points[i] for i in found], axis=0)
@@ -210,6 +206,20 @@ def _axial_instead(panel: Panel, root: Root) -> None:
             panel.mark(flat, landmark_color(label_id), filled=abs((point - root.middle)[2]) < 2)
             panel.name(flat, schema.by_id(label_id).name, landmark_color(label_id), towards=flat)
     panel.caption(f"Axial slice instead of the annulus plane: {root.reason}. Rings lie above or below the slice.")
+
+
+def _coronal_instead(panel: Panel, root: Root, label_ids: list[str], what: str) -> None:
+    """The coronal plane through the middle of landmarks, where there is no plane to measure from."""
+    if not label_ids:
+        panel.message(f"Not found, and no view along the root's axis: {root.reason}.")
+        return
+    view = View(np.mean([root.points[i] for i in label_ids], axis=0), LEFT, SUPERIOR, LENGTHWISE_WIDTH)
+    panel.picture(view.sample(root.volume), view, root.window(style.ANGIO))
+    for label_id in label_ids:
+        flat, color = view.project(root.points[label_id]), landmark_color(label_id)
+        panel.mark(flat, color)
+        panel.name(flat, schema.by_id(label_id).name, color, towards=(1.0, np.sign(flat[1])))
+    panel.caption(f"Coronal plane through {what}. No height: {root.reason}.")
 
 
 def _along_axis(panel: Panel, root: Root, towards: np.ndarray, label_ids: list[str]) -> bool:

@@ -212,14 +212,16 @@ def _check(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     errors = [problem for problem in problems if problem.level == ERROR]
     for problem in problems:
         console.say(f"{problem.level}: {problem.case or args.folder}: {problem.message}")
-    console.say(f"{args.folder}: {_count(len(errors), 'error')}, {_count(len(problems) - len(errors), 'warning')}.")
+    counted = f"{_count(len(errors), 'error')}, {_count(len(problems) - len(errors), 'warning')}"
     content: dict[str, Any] = {"problems": [asdict(problem) for problem in problems]}
     if errors:
         sentence = (
             f"{args.folder}: {_count(len(errors), 'error')}, first: {errors[0].case or 'the site'}: {errors[0].message}"
         )
-        console.error(sentence)
+        console.error(f"{args.folder}: {counted}; each is named above.")
         content |= {"exit_code": EXIT_INPUT, "error": {"code": "input", "message": sentence, "exit_code": EXIT_INPUT}}
+    else:
+        console.say(f"{args.folder}: {counted}.")
     return content
 
 

@@ -16,6 +16,7 @@ from ..errors import BundleError
 from . import layout
 
 _CHUNK = 1 << 20
+_UNSEALED = f"this is no model bundle, as it holds no {layout.SUMS}; give the folder that holds it, or its zip."
 
 
 class Source(Protocol):
@@ -38,18 +39,14 @@ def open_source(path: Path, *, sealed: bool = True) -> Source:
     """
     if path.is_dir():
         if sealed and not (path / layout.SUMS).is_file():  # said before a whole disk is walked
-            raise BundleError(
-                f"{path}: this is no model bundle, as it holds no {layout.SUMS}; give the folder that holds it, or its zip."
-            )
+            raise BundleError(f"{path}: {_UNSEALED}")
         source: Source = _Folder(path)
     elif path.is_file():
         source = _Zip(path)
     else:
         raise BundleError(f"{path}: there is no such bundle; give a bundle's folder or zip.")
     if sealed and layout.SUMS not in source.sizes:
-        raise BundleError(
-            f"{path}: this is no model bundle, as it holds no {layout.SUMS}; give the folder that holds it, or its zip."
-        )
+        raise BundleError(f"{path}: {_UNSEALED}")
     _check_sizes(source)
     return source
 

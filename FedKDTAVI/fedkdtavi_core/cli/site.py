@@ -218,7 +218,7 @@ def _check(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         sentence = (
             f"{args.folder}: {_count(len(errors), 'error')}, first: {errors[0].case or 'the site'}: {errors[0].message}"
         )
-        console.error(f"{args.folder}: {counted}; each is named above.")
+        console.error(sentence if args.json else f"{args.folder}: {counted}; each is named above.")
         content |= {"exit_code": EXIT_INPUT, "error": {"code": "input", "message": sentence, "exit_code": EXIT_INPUT}}
     else:
         console.say(f"{args.folder}: {counted}.")

@@ -11,9 +11,9 @@ Errors of the hinge points taken apart in the true annulus plane, root mean squa
   height.
 - ``across``: towards the root's axis or away from it.
 
-``turned`` is the same CT turned about each axis by 12 degrees to either side and annotated again (six more answers,
-turned back): how far they lie from their own mean, and how far that mean is off. Where answers agree and are off all the
-same, no averaging over looks helps: what is missing is not in the picture, or not learned.
+``turned``: the same CT turned about each axis by 12 degrees to either side and annotated again (six more answers,
+turned back); how far they lie from their own mean, and how far that mean is off. Where answers agree and are off all
+the same, no averaging over looks helps: what is missing is not in the picture, or not learned.
 
 CTs with contrast only, hinge points over 8 mm off left out and counted. Synthetic phantoms; not for clinical use.
 """

@@ -129,7 +129,12 @@ def test_a_certificate_near_its_end_is_told_and_a_new_one_replaces_it(enrolled, 
     shutil.copytree(enrolled.site, site)
     (site / "work").mkdir()
     (site / "work" / "kept").touch()
+    own = json.loads((site / "federation.json").read_text())
+    protected = own | {"least_cases": 8, "privacy": {"filter": "percentile"}, "threads": 3}
+    (site / "federation.json").write_text(json.dumps(protected))
     site_command.request(enrolled.plan, "site-1", [enrolled.data], site, again=True, say=enrolled.said.append)
+    kept = json.loads((site / "federation.json").read_text())  # a new certificate does not switch protection off
+    assert kept == protected | {"threads": 1, "datasets": kept["datasets"]}
     request = site / "key" / "site-1.request.zip"
     with pytest.raises(UsageError, match="site-1 is approved already; with --again"):
         server_command.approve(enrolled.server, request, 10, False, print)
@@ -144,6 +149,15 @@ def test_a_certificate_near_its_end_is_told_and_a_new_one_replaces_it(enrolled, 
     assert "ends in 9 days" in status.text(status.gather(enrolled.server))
     assert (site / "work" / "kept").exists()
     approval.write_bytes(before)
+
+
+def test_a_protection_that_is_misspelt_is_refused_and_not_left_out(enrolled, tmp_path):
+    site = tmp_path / "site"
+    shutil.copytree(enrolled.site, site)
+    own = json.loads((site / "federation.json").read_text())
+    (site / "federation.json").write_text(json.dumps(own | {"least_case": 8}))
+    with pytest.raises(UsageError, match=r"federation\.json: 'least_case' is not known; known are .*least_cases"):
+        site_command.start(site, None, print)
 
 
 def test_an_approval_of_another_authority_is_refused(enrolled, tmp_path):

@@ -122,7 +122,7 @@ def test_teachers_are_trained_once_and_the_result_is_the_same(ran):
     assert summaries[0]["student"]["digest"] != summaries[1]["student"]["digest"]
 
 
-def test_results_alone_are_enough_to_go_on(ran, tmp_path):
+def test_results_alone_are_enough_to_go_on(ran, tmp_path, capsys):
     base, _ = ran
     results_only = tmp_path / "results"
     shutil.copytree(base / "results", results_only)
@@ -132,6 +132,13 @@ def test_results_alone_are_enough_to_go_on(ran, tmp_path):
     assert command.main([path], said.append) == 0
     assert said == [f"{arm}-s1: done before" for arm in ("soft", "hard", "recipe", "alone")]
     assert (results_only / "README.md").read_text() == before and not (tmp_path / "none").exists()
+    capsys.readouterr()
+    assert command.main([path, "--list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{arm}-s1: done" for arm in ("soft", "hard", "recipe", "alone")]
+    alone = results_only / "alone-s1.csv"
+    alone.write_text(alone.read_text().replace(told(alone)[0]["unit"], "of other settings"))
+    assert command.main([path, "--list", "--arm", "alone"]) == 0
+    assert capsys.readouterr().out == "alone-s1: done, with another configuration\n"
     assert "| hard against soft | Hinge points + ostia | 1 | 3 | too few cases (3, at least 8 are needed) |" in before
 
 

@@ -8,7 +8,7 @@ import torch
 
 from fedkdtavi_core.bundle import metadata, verify
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_training import calibrate, export, networks, tally
+from fedkdtavi_training import calibrate, commands, export, networks, tally
 
 pytestmark = pytest.mark.torch
 
@@ -111,6 +111,26 @@ def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights
     assert found.metadata["preprocessing"]["closer_look_mm"] == 0.8 and found.metadata["bundle_version"] == 3
     export.assemble(tmp_path / "b", coarse, weights / "student.safetensors", name="x", version="2")
     assert verify(tmp_path / "b").name == "x 2" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_student_is_fed_as_it_has_learned_and_a_bundle_lends_its_coarse_network(weights, tmp_path, capsys):
+    student = tmp_path / "wide.safetensors"
+    told = {"crop_size": 96, "crop_spacing_mm": 0.8}
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, told)
+    first, second = tmp_path / "first", tmp_path / "second"
+    export.assemble(
+        first, weights / "coarse.safetensors", weights / "student.safetensors", name="x", version="1",
+        thresholds={"root_sure": 0.4},
+    )  # fmt: skip
+    fed = verify(first).metadata["preprocessing"]
+    assert (fed["crop_size"], fed["crop_spacing_mm"]) == (64, 1.25)
+    words = ["--coarse", str(first), "--student", str(student), "--version", "2", "--out", str(second)]
+    assert commands.export(words) == 0
+    made = verify(second)
+    fed = made.metadata["preprocessing"]
+    assert (fed["crop_size"], fed["crop_spacing_mm"]) == (96, 0.8)
+    assert made.metadata["thresholds"] == verify(first).metadata["thresholds"]
+    assert made.read("models/coarse.onnx") == verify(first).read("models/coarse.onnx")
 
 
 def test_the_same_weights_are_the_same_bytes(tmp_path):

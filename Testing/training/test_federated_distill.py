@@ -288,6 +288,10 @@ def test_site_datasets_are_cropped_where_the_coarse_network_sees_the_root(tmp_pa
     one = hospitals.experiment({"a": folders["site-1"]}, tmp_path / "fine", task=1, pseudo=None, teacher=twice)
     (site,) = experiment.cropped(one, quiet)
     assert {cache.load(path).spacing for path in cache.files(list(site.folders))} == {0.9}
+    finer = hospitals.training(loss={"spacing_mm": 1.0})  # and who looks once, more finely than usual
+    one = hospitals.experiment({"a": folders["site-1"]}, tmp_path / "finer", task=1, pseudo=None, teacher=finer)
+    (site,) = experiment.cropped(one, quiet)
+    assert {cache.load(path).spacing for path in cache.files(list(site.folders))} == {1.0}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from fedkdtavi_core.errors import InputError, UsageError
-from fedkdtavi_training import config, networks, train
+from fedkdtavi_training import commands, config, networks, train
 
 pytestmark = pytest.mark.torch
 TINY = Path(__file__).resolve().parents[2] / "training" / "configs" / "tiny.json"
@@ -194,6 +194,10 @@ def test_an_unknown_key_is_refused_by_name(tmp_path):
     path.write_text(json.dumps({key: value for key, value in entries.items() if key not in ("task", "steps")}))
     with pytest.raises(UsageError, match=r"config\.json: missing: task, steps"):
         config.read(path)
+    path.write_text(json.dumps(entries))
+    for word in ("--steps", "--seed"):
+        with pytest.raises(UsageError, match=rf"config\.json: {word[2:]}: should be greater"):
+            commands.train([str(path), word, "-1"])
     path.write_text(json.dumps(entries | {"held_out": -1}))
     with pytest.raises(UsageError, match=r"config\.json: held_out: should be greater"):
         config.read(path)

@@ -21,6 +21,8 @@ from fedkdtavi_core.errors import UsageError
 
 from . import networks, train
 
+_FED = ("crop_size", "crop_spacing_mm", "closer_look_mm", "readout")  # how a network is fed and read
+
 
 def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
     """Write the mean of ``files`` (weights -> share; shares sum to 1) to ``out``; what it tells of itself.
@@ -45,7 +47,7 @@ def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
             first, mean, kind, told = path, network, task, says
         elif (task, network.arguments) != (kind, mean.arguments):
             raise UsageError(f"{path}: is another network than {first}; give weights of the same kind and size.")
-        elif any(says.get(key) != told.get(key) for key in ("closer_look_mm", "readout")):
+        elif any(says.get(key) != told.get(key) for key in _FED):
             raise UsageError(f"{path}: looks at a CT in another way than {first}; their mean would fit neither.")
         parts.append({"digest": train.digest(network.state_dict()), "share": share})
         for name, value in network.state_dict().items():

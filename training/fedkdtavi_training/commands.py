@@ -21,11 +21,9 @@ def train(arguments: list[str] | None = None) -> int:
     from . import config
     from .train import train as run
 
-    chosen = config.read(options.config)
-    changes = {
-        key: getattr(options, key) for key in ("out", "cache", "seed", "steps") if getattr(options, key) is not None
-    }
-    chosen = config.TrainConfig.model_validate(chosen.model_dump() | changes)
+    given = {key: getattr(options, key) for key in ("out", "cache", "seed", "steps")}
+    changes = {key: value for key, value in given.items() if value is not None}
+    chosen = config.read_as(config.TrainConfig, options.config, changes=changes)
     print(json.dumps(run(chosen), indent=2))
     return 0
 
@@ -103,7 +101,7 @@ def phantom(arguments: list[str] | None = None) -> int:
         "--spacing",
         type=spacing_mm,
         default=cache.CROP_SPACING_MM,
-        help="mm of a crop's voxels (1.25); see closer_look_mm",
+        help="mm of a crop's voxels (1.25); 0.85 for the closer look of the shipped student",
     )
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments)

@@ -22,6 +22,10 @@ from fedkdtavi_core.errors import UsageError
 # Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
 Optimizer = Literal["adamw", "muon"]
+LOOK = (
+    "voxel size (mm) of the closer look; crops cached that fine are shown at it, and at loss.spacing_mm, too, where "
+    "they are large enough"
+)
 
 
 FINE_ENOUGH = 1.05  # a crop cached at up to so many times the closer look's voxel size is fine enough for it
@@ -100,16 +104,18 @@ class TrainConfig(_Strict):
     cache: list[Path] = Field(min_length=1, description="folders written by `fedkdtavi phantom --cache`")
     out: Path
     held_out: int = Field(
-        64, ge=0, description="the last cases of the cache are for validation only, also where they are listed again"
+        64,
+        ge=0,
+        description="so many of the last cases of the cache are for validation only, also where they are listed again",
     )
     seed: int = Field(0, ge=0)
     steps: int = Field(gt=0)
     batch: int = Field(2, gt=0)
     lr: float = Field(1e-3, gt=0)
-    warmup: int = Field(100, ge=0)
+    warmup: int = Field(100, ge=0, description="first steps, with a rising learning rate")
     weight_decay: float = Field(1e-2, ge=0)
-    optimizer: Optimizer = Field("adamw", description="muon: for the hidden layers, beside adamw")
-    ema: float = Field(0.998, ge=0, lt=1)
+    optimizer: Optimizer = Field("adamw", description="muon: Muon for the hidden layers, AdamW for the rest")
+    ema: float = Field(0.998, ge=0, lt=1, description="moving average over the steps, which is the result")
     grad_clip: float = Field(2.0, gt=0)
     bad_steps: int = Field(20, gt=0, description="consecutive steps without a finite loss before the run stops")
     checkpoint_minutes: float = Field(3.0, gt=0)
@@ -118,7 +124,7 @@ class TrainConfig(_Strict):
     workers: int = Field(0, ge=0, description="loader processes; the samples are the same for any number")
     init: Path | None = Field(None, description="safetensors to start from")
     crop: int = Field(64, gt=0)
-    closer_look_mm: float | None = Field(None, gt=0, description="crops cached that fine are learned from as they are")
+    closer_look_mm: float | None = Field(None, gt=0, description=LOOK)
     network: dict[str, Any] = Field(default_factory=dict)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()

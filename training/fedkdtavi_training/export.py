@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fedkdtavi_core import __version__, readout
-from fedkdtavi_core.bundle import Bundle, layout, metadata, seal
+from fedkdtavi_core.bundle import Bundle, layout, metadata, seal, verify
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
@@ -156,10 +156,12 @@ def assemble(
     if not isinstance(coarse, Path):
         given = coarse.metadata["preprocessing"]
         fed, decided = {key: given[key] for key in _FED if key in given}, coarse.metadata["thresholds"]
-    crop = fed["crop_size"]
-    # How often a student looks is its own, not the coarse bundle's.
-    fed["closer_look_mm"] = loaded["student"][2].get("closer_look_mm")
-    read_as = _how_read(student, loaded["student"][2].get("readout"), how_read)
+    # How large a student's crop is, and how often it looks, is its own, not the coarse bundle's (older weights do not
+    # say how large).
+    told = loaded["student"][2]
+    fed |= {key: told[key] for key in ("crop_size", "crop_spacing_mm") if key in told}
+    fed["closer_look_mm"], crop = told.get("closer_look_mm"), fed["crop_size"]
+    read_as = _how_read(student, told.get("readout"), how_read)
     meta = metadata.new(
         name,
         version,
@@ -256,7 +258,12 @@ def _how_read(student: Path, said: str | None, asked: str | None) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """``export``: two trained networks -> a sealed bundle folder."""
     parser = Parser(prog="fedkdtavi export", description="Make a model bundle of trained networks.")
-    parser.add_argument("--coarse", type=Path, required=True, help="weights.safetensors of a coarse run")
+    parser.add_argument(
+        "--coarse",
+        type=Path,
+        required=True,
+        help="weights.safetensors of a coarse run, or a bundle: its coarse network, how it is fed, its thresholds",
+    )
     parser.add_argument("--student", type=Path, required=True, help="weights.safetensors of a student or teacher run")
     parser.add_argument("--out", type=Path, required=True, help="bundle folder")
     parser.add_argument("--name", default="fedkdtavi")
@@ -272,9 +279,10 @@ def main(arguments: list[str] | None = None) -> int:
         thresholds = {key: float(value) for key, value in (word.split("=") for word in options.threshold)}
     except ValueError:
         raise UsageError("--threshold needs NAME=VALUE with a number, such as root_score=0.3.") from None
+    is_bundle = options.coarse.is_dir() or options.coarse.suffix == ".zip"
     report = assemble(
         options.out,
-        options.coarse,
+        verify(options.coarse) if is_bundle else options.coarse,
         options.student,
         name=options.name,
         version=options.version,

@@ -24,7 +24,7 @@ from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import InputError, UsageError
 
 from . import cache, data, losses, networks, optimizers
-from .config import TrainConfig
+from .config import LossConfig, TrainConfig
 from .disk import TrainingError, write_bytes
 from .seed_recipe import readout
 
@@ -71,9 +71,10 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def told(recipe: str, closer_look_mm: float | None) -> dict[str, object]:
-    """What weights say of how they are used, for the bundle they come into; nothing where that is as usual."""
-    return readout.told(recipe) | ({} if closer_look_mm is None else {"closer_look_mm": closer_look_mm})
+def told(loss: LossConfig, crop: int, closer_look_mm: float | None) -> dict[str, object]:
+    """What weights say of how they are fed and read, for the bundle they come into."""
+    looks = {} if closer_look_mm is None else {"closer_look_mm": closer_look_mm}
+    return {**readout.told(loss.recipe), "crop_size": crop, "crop_spacing_mm": loss.spacing_mm, **looks}
 
 
 class Run:
@@ -253,7 +254,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
         "cases": len({path.resolve() for path in learning}),
         "digest": digest(network.state_dict()),
         "config": config.digest(),
-        **told(config.loss.recipe, config.closer_look_mm),
+        **told(config.loss, config.crop, config.closer_look_mm),
     }
     from . import validation
 

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = to
         if (not options.arm or one.arm in options.arm) and (not options.seed or one.seed in options.seed)
     ]
     if options.list:
-        print("\n".join(f"{one.name}: {'done' if one.csv.exists() else 'to do'}" for one in wanted))
+        coarse = bundles.resolve(chosen.bundle)
+        print("\n".join(f"{one.name}: {unit.state(one, coarse)}" for one in wanted))
         return EXIT_OK
     failed = {} if options.table else _run(wanted, chosen, say, options.device)
     found = table.read(chosen)

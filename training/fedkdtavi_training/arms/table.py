@@ -115,7 +115,8 @@ def as_markdown(matrix: Matrix, found: Results, made: Sequence[Mapping[str, Any]
                     lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += [
         "",
-        "For Dice the tail is the 5th percentile, and missing a refused assessment.",
+        "For Dice n counts the CTs with a Dice, the tail is the 5th percentile, and missing counts the refused "
+        "assessments of all CTs.",
         "",
         "## Paired",
         "",

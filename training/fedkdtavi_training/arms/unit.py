@@ -26,6 +26,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def state(unit: Unit, coarse: Bundle) -> str:
+    """What there is of it, in words: done, to do, or done with another configuration, program or coarse network."""
+    try:
+        return "done" if is_done(unit, coarse) else "to do"
+    except UsageError:
+        return "done, with another configuration"
+
+
 def is_done(unit: Unit, coarse: Bundle) -> bool:
     """Is its result there?
 

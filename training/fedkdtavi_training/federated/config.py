@@ -15,6 +15,7 @@ from fedkdtavi_core import schema
 
 from ..config import (
     EXTRA_HEADS,
+    LOOK,
     AugmentConfig,
     LossConfig,
     Optimizer,
@@ -73,12 +74,12 @@ class Training(_Strict):
     weight_decay: float = Field(1e-2, ge=0)
     grad_clip: float = Field(2.0, gt=0)
     bad_steps: int = Field(20, gt=0, description="consecutive steps without a finite loss before a site gives up")
-    optimizer: Optimizer = Field("adamw", description="muon: for the hidden layers, beside adamw")
+    optimizer: Optimizer = Field("adamw", description="muon: Muon for the hidden layers, AdamW for the rest")
     moments: Literal["kept", "reset"] = Field("kept", description="of a site's optimiser, from one round to the next")
     ema: float = Field(0.0, ge=0, lt=1, description="moving average over the rounds, which is then the result; 0: none")
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0, description="loader processes; the samples are the same for any number")
     crop: int = Field(64, gt=0)
-    closer_look_mm: float | None = Field(None, gt=0, description="crops cached that fine are also shown that closely")
+    closer_look_mm: float | None = Field(None, gt=0, description=LOOK)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     device: Literal["cpu", "cuda"] = Field(
@@ -96,6 +97,11 @@ class Training(_Strict):
         if self.max_batches and not self.local_epochs:
             raise ValueError("max_batches limits an epoch: give local_epochs")
         return self
+
+    @property
+    def finest_mm(self) -> float:
+        """Voxel size of the closest look that it learns."""
+        return min(self.loss.spacing_mm, self.closer_look_mm or math.inf)
 
     def steps(self, cases: int) -> int:
         """Optimiser steps that a site with so many cases makes in a round."""
@@ -178,7 +184,7 @@ class Experiment(_Strict):
     teachers: dict[str, Training] = Field(default_factory=dict, description="head -> its own instead of `teacher`")
     teacher_weights: dict[str, Path] = Field(default_factory=dict, description="head -> a teacher trained before")
     student: Training | None = None
-    pseudo: Pseudo | None = None
+    pseudo: Pseudo | None = Field(None, description="null: the student learns from true labels alone")
     init: Path | None = Field(None, description="safetensors that student, finetuning or task 1-3 starts from")
     bundle: Path | None = Field(None, description="whose coarse network crops the CTs of site datasets")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from .worker import SKIPPED
 
 
 def crops_of(
-    folder: Path, out: Path, bundle: Path | None, say: Callable[[str], None], closer_look_mm: float | None = None
+    folder: Path, out: Path, bundle: Path | None, say: Callable[[str], None], finest_mm: float | None = None
 ) -> Path:
     """The cache of one hospital: the folder itself, or ``out`` with the crops of a site dataset.
 
-    With ``closer_look_mm`` they are cut fine enough for a network that looks twice.
+    They are cut as fine as ``finest_mm``, the closest look of a network that learns from them, where that is finer than
+    usual.
 
     Raises:
         UsageError: it is neither, or no bundle is given that finds the root.
@@ -30,7 +32,7 @@ def crops_of(
     from .. import cache
     from ..sites import CoarseCentre, SiteDataset, cropped_for
 
-    fine = cropped_for(cache.CROP_SPACING_MM, closer_look_mm)
+    fine = cropped_for(cache.CROP_SPACING_MM, finest_mm if (finest_mm or math.inf) < cache.CROP_SPACING_MM else None)
     dataset = SiteDataset(folder, CoarseCentre(bundles.resolve(bundle)), **fine)
     dataset.write_cache(out, lambda done, todo: say(f"{folder.name}: {done}/{todo} cases cropped"))
     (out / SKIPPED).unlink(missing_ok=True)

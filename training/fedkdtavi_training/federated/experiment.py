@@ -94,9 +94,9 @@ def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> t
 
     check_distinct([open_site(site.folder) for site in experiment.sites if (site.folder / "site.json").is_file()])
     out = experiment.out
-    looks = [given.closer_look_mm for given in experiment.trainings if given.closer_look_mm is not None]
+    finest = min((given.finest_mm for given in experiment.trainings), default=None)
     folders = {
-        site.name: crops_of(site.folder, out / "crops" / site.name, experiment.bundle, say, min(looks, default=None))
+        site.name: crops_of(site.folder, out / "crops" / site.name, experiment.bundle, say, finest)
         for site in experiment.sites
     }
     return tuple(Site(name, (folder,), out / "sites" / name) for name, folder in folders.items())

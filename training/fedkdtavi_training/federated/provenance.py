@@ -35,7 +35,7 @@ def of_stage(stage: Stage, result: Checkpoint, **parents: Any) -> dict[str, Any]
         # Without the reason, which may name a site's files: this travels with the weights, the log does not.
         "left_out": [f"round {row['round']}: {row['site']}: {row['outcome']}" for row in left_out],
         "frozen": result.frozen,
-        **train.told(stage.training.loss.recipe, stage.training.closer_look_mm),
+        **train.told(stage.training.loss, stage.training.crop, stage.training.closer_look_mm),
         **parents,
     }
 

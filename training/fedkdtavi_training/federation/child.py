@@ -100,7 +100,7 @@ def _closest_look(settings: SiteSettings) -> float | None:
 
 def _look_closer(settings: SiteSettings, task: Task) -> bool:
     """Does this task ask for a closer look than any before it? Then the crops have to be cut anew."""
-    asked = [task.stage.training.closer_look_mm, *(teacher.closer_look_mm for teacher in task.teachers.values())]
+    asked = [task.stage.training.finest_mm, *(teacher.closer_look_mm for teacher in task.teachers.values())]
     wanted, before = min((look for look in asked if look is not None), default=None), _closest_look(settings)
     if wanted is None or (before is not None and wanted >= before):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import socket
 from collections.abc import Callable
@@ -61,12 +62,18 @@ def init(file: Path, out: Path, say: Say) -> int:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     kits.local_of_server(out, plan)
-    say(f"{plan.name}: founded in {out}. Tell every site on the phone, not by mail:\nfingerprint {authority}")
+    say(f"{plan.name}: founded in {out}. Send {out / kits.PROJECT} to every site.")
+    say(f"Tell every site on the phone, not by mail:\nfingerprint {authority}")
     return EXIT_OK
 
 
+def _versions(plan: project.Project) -> dict[str, str | int]:
+    """Said in the project file from now on: who reads it later may have another version."""
+    return {"fedkdtavi": plan.fedkdtavi, "schema_version": plan.schema_version}
+
+
 def _found(folder: Path, file: Path, plan: project.Project) -> str:
-    shutil.copyfile(file, folder / kits.PROJECT)
+    kits.write(folder / kits.PROJECT, json.loads(file.read_text(encoding="utf-8")) | _versions(plan))
     authority = enrol.found_authority(folder, plan)
     server = {"name": plan.server.host, "type": "server", "org": plan.org}
     person = f"{plan.coordinator}@{plan.name}.federation"  # the engine wants the shape of an address

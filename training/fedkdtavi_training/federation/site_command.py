@@ -19,6 +19,9 @@ from . import certificates, engine, enrol, kits, project
 from .settings import SiteSettings
 
 Say = Callable[[str], None]
+# What stands in a site's federation.json: written by ``request``, and what the site may add by hand.
+_KEYS = ("project", "name", "org", "server", "datasets", "threads")
+PROTECTION = ("privacy", "least_cases")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +73,7 @@ def request(
         raise UsageError(f"{folder}: has made a request already; send it, or make a new key with --again.")
     made = enrol.request(folder, key, plan, {"name": name, "type": "client", "org": site.org}, again=again)
     shutil.copyfile(file, folder / kits.PROJECT)
+    kept = _own_settings(folder) if again else {}
     settings = {
         "project": plan.name,
         "name": name,
@@ -77,6 +81,7 @@ def request(
         "server": f"{plan.server.host}:{plan.server.port}",
         "datasets": [str(dataset.resolve()) for dataset in datasets],
         "threads": threads,
+        **{key: kept[key] for key in PROTECTION if key in kept},  # a new certificate must not switch it off
     }
     kits.write(folder / kits.SITE, settings)
     say(f"Send {made} to the coordinator. The key beside it stays here.")
@@ -96,7 +101,8 @@ def join(folder: Path, approval: Path, fingerprint: str, say: Say) -> int:
     enrol.package(folder, folder / kits.KEY, approval, fingerprint, folder / kits.KIT)
     _write_local(folder, settings, plan)
     certificate = certificates.of_file(_certificate(folder))
-    say(f"Joined {plan.name}; the certificate is good for {certificate.days_left()} days. Next: site start {folder}")
+    say(f"Joined {plan.name}; the certificate is good for {certificate.days_left()} days.")
+    say(f"Next: fedkdtavi federation site start {folder}")
     return EXIT_OK
 
 
@@ -122,6 +128,8 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
                 pool.submit(crop, own).result()
         except BrokenProcessPool as error:
             raise UsageError(f"{folder}: cropping was cut off; see that memory is free, and start again.") from error
+    filtered = f"filter {own.privacy.filter}" if own.privacy else "no filter"
+    say(f"{settings['name']}: {filtered}; rounds that would learn from fewer cases than {own.least_cases} are refused")
     say(f"{settings['name']}: connecting to {settings['server']}; Ctrl-C stops")
     return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say)
 
@@ -176,8 +184,18 @@ def promised(datasets: list[Path], heads: tuple[str, ...]) -> list[str]:
 
 
 def _opened(folder: Path) -> tuple[dict, project.Project]:
+    return _own_settings(folder), project.read(folder / kits.PROJECT)
+
+
+def _own_settings(folder: Path) -> dict:
+    """What the site has written of itself. A key that is not known would be a protection that is not there."""
     settings = kits.read(folder / kits.SITE, "make a request with `fedkdtavi federation site request`")
-    return settings, project.read(folder / kits.PROJECT)
+    for key in settings:
+        if key not in (*_KEYS, *PROTECTION):
+            raise UsageError(
+                f"{folder / kits.SITE}: {key!r} is not known; known are {', '.join((*_KEYS, *PROTECTION))}."
+            )
+    return settings
 
 
 def _certificate(folder: Path) -> Path:

@@ -40,7 +40,10 @@ class NextRound(_Strict):
         Pseudo(), description="the parent labels what nobody has; null: reviewed labels alone, and it may forget"
     )
     parent_share: float = Field(
-        0.0, ge=0, lt=1, description="of the parent's weights in the new student's: their mean is steadier than either"
+        0.0,
+        ge=0,
+        lt=1,
+        description="of the parent's weights in the new student's, beside the trained ones; 0: those alone",
     )
     calibration: Path | None = Field(None, description="JSON written by calibrate; the parent's if not given")
 

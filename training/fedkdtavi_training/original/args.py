@@ -23,7 +23,7 @@ An EPOCH (--epochs) is local: one pass of a hospital through its own cases, so m
 (The README of the published system can be read the other way round; its code is as here.)"""
 _END = """\
 Models are trained on synthetic phantoms unless you bring site datasets; not for clinical use.
-Exit codes: 0 done; 2 wrong use; 4 input refused; 5 bundle refused; 130 cancelled."""
+Exit codes: 0 done; 1 could not go on; 2 wrong use; 4 input refused; 5 bundle refused; 130 cancelled."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -173,6 +173,8 @@ def test_an_ended_certificate_and_a_wrong_clock_refuse_the_start():
     assert "ends in 9 days" in certificates.check(one, NOON + timedelta(days=90, hours=1))
     with pytest.raises(UsageError, match="ended on 2026-06-09; request, approve and join anew"):
         certificates.check(one, NOON + timedelta(days=101))
+    with pytest.raises(UsageError, match="ended on 2026-06-09; it cannot be renewed: found a new federation"):
+        certificates.check(one, NOON + timedelta(days=101), certificates.FOUND_ANEW)
     with pytest.raises(UsageError, match=r"is good from 2026-03-01 12:00 UTC, here it is 2026-02-28 12:00 UTC; set"):
         certificates.check(one, NOON - timedelta(days=1))
 

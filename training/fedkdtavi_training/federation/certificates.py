@@ -9,6 +9,8 @@ from pathlib import Path
 from fedkdtavi_core.errors import InputError, UsageError
 
 WARN_DAYS = 30
+RENEW = "request, approve and join anew"
+FOUND_ANEW = "it cannot be renewed: found a new federation, and let the sites request and join again"
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class Certificate:
         """Whole days from ``at`` (default: now); negative once it has ended."""
         return (self.until - (at or datetime.now(UTC))).days
 
-    def warning(self, at: datetime | None = None) -> str | None:
+    def warning(self, at: datetime | None = None, what_to_do: str = RENEW) -> str | None:
         """A sentence when it ends within 30 days or has ended, else None."""
         left, date = self.days_left(at), f"{self.until:%Y-%m-%d}"
         if left < 0:
-            return f"the certificate of {self.name} ended on {date}; request, approve and join anew."
+            return f"the certificate of {self.name} ended on {date}; {what_to_do}."
         if left < WARN_DAYS:
-            return f"the certificate of {self.name} ends in {left} days, on {date}; request, approve and join anew."
+            return f"the certificate of {self.name} ends in {left} days, on {date}; {what_to_do}."
         return None
 
 
@@ -58,7 +60,7 @@ def of_file(path: Path) -> Certificate:
         raise InputError(f"{path}: cannot be read ({error.strerror}); enrol first.") from error
 
 
-def check(certificate: Certificate, at: datetime | None = None) -> str | None:
+def check(certificate: Certificate, at: datetime | None = None, what_to_do: str = RENEW) -> str | None:
     """The warning, if any, to show before a start.
 
     Raises:
@@ -70,7 +72,7 @@ def check(certificate: Certificate, at: datetime | None = None) -> str | None:
             f"the certificate of {certificate.name} is good from {certificate.since:%Y-%m-%d %H:%M} UTC, here it is "
             f"{moment:%Y-%m-%d %H:%M} UTC; set the clock."
         )
-    warning = certificate.warning(moment)
+    warning = certificate.warning(moment, what_to_do)
     if warning and moment > certificate.until:
         raise UsageError(warning)
     return warning

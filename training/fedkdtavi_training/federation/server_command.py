@@ -103,7 +103,8 @@ def start(folder: Path, say: Say) -> int:
     plan = _plan(folder)
     engine.refuse_twice("server", folder)
     for certificate in ("server.crt", "rootCA.pem"):
-        warning = certificates.check(certificates.of_file(folder / kits.KIT / "startup" / certificate))
+        own = certificates.of_file(folder / kits.KIT / "startup" / certificate)
+        warning = certificates.check(own, what_to_do=certificates.FOUND_ANEW)
         if warning:
             say(f"warning: {warning}")
     for part in (kits.OUT, kits.JOBS, kits.KIT):

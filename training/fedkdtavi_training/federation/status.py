@@ -66,8 +66,12 @@ def of_results(out: Path) -> Status:
         "frozen": frozen,
         "refused": door["refused"],
         "certificates": [_row(one) for one in certified.values()],
-        "warnings": [warning for one in certified.values() if (warning := one.warning())],
+        "warnings": [text for one in certified.values() if (text := one.warning(what_to_do=_what_to_do(one, names)))],
     }
+
+
+def _what_to_do(one: Certificate, sites: list[str]) -> str:
+    return certificates.RENEW if one.name in sites else certificates.FOUND_ANEW
 
 
 def of_site(folder: Path) -> Status:

@@ -74,7 +74,7 @@ def rows_of(name: str, model: bundle.Bundle, poses: int) -> list[dict[str, objec
             found = pipeline.annotate(Volume(volume.array, move @ volume.affine, volume.info), model)
         except FedKDTAVIError as error:
             told = f"{error.code}: {error}".replace(str(source), name)
-            rows.append(dict(zip(FIELDS, (name, number, "", "", "", "", told), strict=True)))
+            rows.append(dict(zip(FIELDS[1:], (name, number, "", "", "", "", told), strict=True)))
             continue
         for label in schema.LANDMARK_IDS:
             mark = found.landmarks[label]
@@ -87,7 +87,7 @@ def rows_of(name: str, model: bundle.Bundle, poses: int) -> list[dict[str, objec
                 errors.append(round(float(np.linalg.norm(mark.position - there)) / scale, 2))
             confidence = "" if mark.confidence is None else round(mark.confidence, 3)
             outcome = "missing" if mark.position is None else "; ".join(mark.flags)
-            rows.append(dict(zip(FIELDS, (name, number, label, *errors, confidence, outcome), strict=True)))
+            rows.append(dict(zip(FIELDS[1:], (name, number, label, *errors, confidence, outcome), strict=True)))
     return rows
 
 

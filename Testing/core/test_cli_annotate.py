@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,19 @@ def test_output_that_is_there_is_refused_and_replaced_with_force(bundle, ct, don
     assert names(tmp_path) == {done.name}
 
 
+def test_results_of_another_ct_of_the_same_name_are_not_replaced(bundle, ct, done, tmp_path, capsys):
+    """PACS exports share names: a reviewed result of one patient must not go for another's."""
+    there = tmp_path / "out" / done.name
+    shutil.copytree(done, there)
+    content = json.loads((there / "provenance.json").read_text(encoding="utf-8"))
+    content["ct"] |= {"sha256": "0" * 64, "path": "/elsewhere/ct.nii.gz"}
+    (there / "provenance.json").write_text(json.dumps(content))
+    before = {path.name: path.read_bytes() for path in there.iterdir()}
+    assert annotate(bundle, tmp_path / "out", ct, "--force") == errors.EXIT_USAGE
+    assert "holds the results of another CT (/elsewhere/ct.nii.gz)" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == before
+
+
 def test_json_is_one_object_and_timings_are_told(bundle, ct, tmp_path, capsys):
     assert annotate(bundle, tmp_path, ct, "--json", "--no-report", "--timings") == 0
     captured = capsys.readouterr()
@@ -148,7 +162,7 @@ def test_no_root_leaves_nothing_behind(bundle, tmp_path, capsys):
 def test_drawing_that_fails_leaves_nothing_behind(bundle, ct, tmp_path, capsys, monkeypatch):
     import fedkdtavi_core.report
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fedkdtavi_core.report, "draw", fail)

@@ -173,3 +173,70 @@ def test_points_that_were_moved_are_judged_anew(folder, capsys):
     after = json.loads(capsys.readouterr().out)["flags"]
     assert any("angle RCC to LCC" in flag for flag in after["hinge_rcc"])
     assert not any("angle RCC to LCC" in flag for flag in before.get("hinge_rcc", []))
+
+
+def test_what_a_person_called_absent_stays_absent_without_a_file_of_its_own(ct, folder, tmp_path):
+    volume = read_volume(ct)
+    mine = read_back(folder, volume)
+    mine.calcification, mine.calcification_status = None, Status.ABSENT
+    mine.annulus_contour, mine.contour_status = None, Status.ABSENT
+    with output_folder(tmp_path / "absent") as fresh:
+        annotated.write_annotation(fresh, mine, volume.grid, {"path": str(ct)})
+    again = read_back(tmp_path / "absent", volume)
+    assert (again.calcification_status, again.contour_status) == (Status.ABSENT, Status.ABSENT)
+    assert main(["measure", str(tmp_path / "absent"), "--no-report"]) == 0
+    told = json.loads((tmp_path / "absent" / "measurements.json").read_text())
+    assert told["annulus_contour"]["reason"].endswith("marked so by the reviewer")
+    assert read_back(tmp_path / "absent", volume).contour_status is Status.ABSENT
+    # Who paints into it after all has assessed it.
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[30, 30, 30] = 1
+    segmentation.write_segment(tmp_path / "absent" / annotated.CALCIFICATION, mask, volume.grid)
+    assert read_back(tmp_path / "absent", volume).calcification_status is Status.CORRECTED
+
+
+def read_back(folder, volume):
+    return annotated.read_annotation(folder, volume.grid).annotation
+
+
+@pytest.mark.parametrize("when", ["measuring", "drawing"])
+def test_what_a_person_saves_while_it_is_measured_again_is_not_lost(folder, monkeypatch, capsys, when):
+    import fedkdtavi_core.measurements as measurements
+    from fedkdtavi_core.cli import options
+
+    angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    own = np.stack([10 * np.cos(angle), 10 * np.sin(angle), 0 * angle], axis=1)
+    place, name = (measurements, "measure") if when == "measuring" else (options, "draw_report")
+    usual = getattr(place, name)
+
+    def saved_meanwhile(*given):
+        markups.write_contour(folder / "annulus.mrk.json", own, Status.CORRECTED)
+        return usual(*given)
+
+    monkeypatch.setattr(place, name, saved_meanwhile)
+    assert main(["measure", str(folder)]) == 2
+    assert "saved anew meanwhile; nothing was replaced" in capsys.readouterr().err
+    kept, status = markups.read_contour(folder / "annulus.mrk.json")
+    assert status is Status.CORRECTED
+    np.testing.assert_array_equal(kept, own)
+    monkeypatch.undo()
+    assert main(["measure", str(folder), "--no-report"]) == 0
+    assert area(folder) == pytest.approx(np.pi * 100, rel=0.01)
+
+
+def test_what_tracing_says_of_a_contour_stays_with_it_when_it_is_measured_again(folder):
+    (folder / "annulus.mrk.json").unlink()  # traced anew
+    provenance = folder / "provenance.json"
+    content = json.loads(provenance.read_text())
+    provenance.write_text(json.dumps(content | {"contour": {"warning": "calcium hides the edge: check it"}}))
+    told = []
+    for _ in range(2):
+        assert main(["measure", str(folder), "--no-report"]) == 0
+        told.append(json.loads((folder / "measurements.json").read_text())["rows"])
+    first, second = ({row["id"]: row["warning"] for row in rows} for rows in told)
+    assert first["annulus_area"] == second["annulus_area"] and "calcium hides" not in second["annulus_area"]
+
+
+def test_a_warning_of_the_whole_ct_is_told_when_it_is_measured_again(folder, capsys):
+    assert main(["measure", str(folder), "--no-report", "--json"]) == 0
+    assert "thick slices" in json.loads(capsys.readouterr().out)["warnings"]

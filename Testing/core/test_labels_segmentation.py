@@ -197,3 +197,26 @@ def test_a_layer_of_several_is_found(slicer, tmp_path):
     back = segmentation.read_segment(tmp_path / "two.seg.nrrd", where)
     np.testing.assert_array_equal(back.mask, mask)
     assert "Lumen left out" in back.notes[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of a file's size there")
+@pytest.mark.parametrize("room", [0, 400])
+def test_a_disk_that_fills_up_at_the_end_is_noticed(tmp_path, room):
+    """The writer's own last flush goes unchecked: in a process of its own whose files may only grow so large."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+import numpy as np, SimpleITK
+from fedkdtavi_core.labels import segmentation
+from fedkdtavi_core.volume import Grid
+mask = np.random.default_rng(0).integers(0, 2, (20, 20, 20)).astype(np.uint8)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
+try:
+    segmentation.write_segment(Path({str(tmp_path / "a.seg.nrrd")!r}), mask, Grid(mask.shape, np.eye(4)))
+except OSError as error:
+    print("refused", error.errno)
+"""
+    here = {**os.environ, "PYTHONPATH": str(Path(segmentation.__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=here)
+    assert run.stdout.startswith("refused"), run.stderr

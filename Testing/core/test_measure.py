@@ -79,6 +79,24 @@ def test_ostia_decide_when_hinge_points_carry_each_others_names():
     assert "swapped" in plane.warning
 
 
+def test_ostia_that_lie_below_an_upright_plane_do_not_turn_it_and_every_height_says_so():
+    root = tube(size=64)
+    annotation = root.annotation()
+    upright = measure(root.volume, annotation)
+    for label_id, height in (("ostium_rca", 14.0), ("ostium_lca", -25.0)):
+        point = upright.plane.hinges.mean(axis=0) + height * upright.plane.normal
+        annotation.landmarks[label_id].position = point
+        annotation.landmarks[label_id].status = Status.CORRECTED
+    result = measure(root.volume, annotation)
+    assert result.plane.normal == pytest.approx(upright.plane.normal)
+    rows = {row["id"]: row for row in result.rows()}
+    assert rows["height_rca"]["value"] == pytest.approx(14, abs=0.3)
+    assert rows["height_lca"]["value"] == pytest.approx(-25, abs=0.3)
+    for name in ("height_rca", "height_lca", "circle_proxy_diameter"):
+        assert rows[name]["warning"].count("the ostia lie below the annulus plane") == 1
+    assert any("the ostia lie below" in words for words in result.warnings)
+
+
 def test_a_low_ostium_does_not_turn_the_plane():
     points = {i: np.array(p) for i, p in HINGES.items()} | {"ostium_lca": np.array([-14, -6, -1.5])}
     plane = annulus_plane(points)
@@ -379,10 +397,32 @@ def test_suitability_names_what_speaks_against_a_ct():
 @pytest.mark.parametrize(
     ("phase", "percent"),
     [(None, None), ("", None), (35, 35), (35.0, 35), ("35%", 35), ("BestSyst 37,5 %", 37.5), ("systole", None),
-     (True, None), (float("nan"), None), ("250%", None), ("3", None)],
+     (True, None), ("300 ms", None), (float("nan"), None), ("250%", None), ("3", None)],
 )  # fmt: skip
 def test_reading_the_phase(phase: object, percent: float | None):
     assert read_phase({"phase": phase})[0] == percent
+
+
+@pytest.mark.parametrize(
+    ("info", "percent", "words"),
+    [
+        ({"phase": "300 ms", "phase_percent": 37.5}, 37.5, None),
+        ({"phase": "700 ms", "phase_percent": 70.0}, 70.0, "700 ms (70 %) is not systolic"),
+        (
+            {"phase": "700 ms", "phase_percent": None},
+            None,
+            "when in the heartbeat the phase 700 ms is was not recorded",
+        ),
+        ({"phase": "part 2", "phase_percent": None}, None, "when in the heartbeat the phase part 2 is was not"),
+        ({"phase": "systole"}, None, None),
+    ],
+)
+def test_a_phase_that_is_not_known_to_be_systole_is_told(info, percent, words):
+    root = tube(size=64)
+    root.volume.info.update(slice_thickness_mm=0.8, **info)
+    assert read_phase(root.volume.info)[0] == percent
+    told = measure(root.volume, root.annotation()).warnings
+    assert told == [] if words is None else words in told[0]
 
 
 def test_the_annotation_and_the_ct_are_left_as_they_were(root: Tube, calcified: np.ndarray):

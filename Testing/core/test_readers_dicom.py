@@ -87,6 +87,10 @@ RULES = {
     "long": ({"shape": (24, 22, 30)}, {"ImageType": ["ORIGINAL", "PRIMARY"]}),
     "contrast by tag": ({"ContrastBolusAgent": None}, {"ContrastBolusAgent": "IV"}),
     "contrast by name": ({"description": "thorax nativ"}, {"description": "CTA heart"}),
+    "contrast by name, none": ({"description": "CHEST NO CONTRAST"}, {"description": "CTA heart"}),
+    "contrast by name, ohne": ({"description": "Thorax o. KM 1.0"}, {"description": "CTA heart"}),
+    "contrast by name, kein": ({"description": "Thorax kein KM"}, {"description": "CTA heart"}),
+    "contrast by tag, none": ({"ContrastBolusAgent": "NONE"}, {"ContrastBolusAgent": "IV"}),
     "kernel": ({"ConvolutionKernel": "B70f"}, {"ConvolutionKernel": "B30f"}),
     "siemens kernel list": ({"ConvolutionKernel": ["Br69d", "3"]}, {"ConvolutionKernel": ["Bv36d", "3"]}),
     "thin": ({"spacing": (0.8, 0.9, 3.0)}, {"spacing": (0.8, 0.9, 1.5)}),
@@ -182,6 +186,29 @@ def test_slope_padding_and_signed_pixels(tmp_path):
     expected = stored.astype(int) * 2
     expected[:2] = -1024
     np.testing.assert_array_equal(volume.array, np.maximum(expected, -1024))
+
+
+def test_padding_below_16_bits_is_air_and_no_metal(tmp_path):
+    stored = (chest() + 1024).astype("<i2")
+    stored[:2] = -32768  # without a PixelPaddingValue
+    dicom_series(
+        tmp_path, PixelData=lambda k: stored[:, :, k].T.tobytes(), PixelRepresentation=1, RescaleIntercept=-1024
+    )
+    volume = read_volume(tmp_path)
+    assert (volume.array[:2] == -1024).all() and volume.array.max() < 3000
+
+
+def test_what_reconstruction_mixed_in_is_no_phase(tmp_path):
+    for number, (name, percent) in enumerate(
+        [
+            ("Thorax CTA ASiR-V 40%", None),
+            ("TAVI 35% iDose", 35.0),
+            ("CTA ASiR 40% 75 %", 75.0),
+        ]
+    ):
+        other(tmp_path / str(number), 1, name, 1)
+        info = read_volume(tmp_path / str(number)).info
+        assert (name, info["phase_percent"]) == (name, percent)
 
 
 def test_values_beyond_16_bits_are_said(tmp_path):

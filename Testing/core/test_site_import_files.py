@@ -86,8 +86,11 @@ def test_a_segment_or_contour_edited_in_a_plain_file_that_says_predicted_is_corr
     before, mine = records(site), edited(folder, ct, label_id)
     old = open_site(site).case("one").read_labels(grid)
     assert before[label_id].status is Status.PREDICTED
-    with pytest.raises(errors.UsageError, match=rf"predicted of {name}, but .* --reviewer PSEUDONYM"):
+    with pytest.raises(errors.UsageError, match=r"--reviewer PSEUDONYM"):
         take(site, mine)
+    elsewhere = shutil.copy(mine, tmp_path / mine.name)  # not beside the prediction: compared with the case's own
+    with pytest.raises(errors.UsageError, match=rf"predicted of {name}, but .* --reviewer PSEUDONYM"):
+        take(site, Path(elsewhere))
     assert records(site) == before
     assert take(site, mine, reviewer="rev1").taken == {label_id: "corrected"}
     after = records(site)[label_id]
@@ -107,6 +110,28 @@ def test_a_plain_file_for_a_case_without_a_prediction_stays_predicted(site, tmp_
     place = site_cases.inside(volume(site))["hinge_rcc"]
     mine = points(tmp_path / "p.mrk.json", hinge_rcc=Landmark("hinge_rcc", place, 0.7))
     assert take(site, mine).taken == {"hinge_rcc": "predicted"}
+
+
+def test_a_plain_file_beside_its_prediction_is_compared_with_that(site, tmp_path):
+    """The case has no labels yet; the file lies in the folder that annotate wrote, as Slicer saves it there."""
+    folder = site_cases.annotated(tmp_path / "a", volume(site))
+    content = json.loads((folder / "landmarks.mrk.json").read_text())
+    content["markups"][0]["controlPoints"][0]["position"][2] += 2.0
+    moved = json.loads(content["markups"][0]["controlPoints"][0]["description"])["id"]
+    (folder / "landmarks.mrk.json").write_text(json.dumps(content))
+    taken = take(site, folder / "landmarks.mrk.json", reviewer="rev1").taken
+    assert taken[moved] == "corrected" and set(taken.values()) == {"corrected", "predicted"}
+    mask = site_cases.mask(volume(site))
+    mask[8, 8, 8] = 0
+    write_segment(folder / "calcification.seg.nrrd", mask, volume(site).grid, status=Status.PREDICTED)
+    assert take(site, folder / "calcification.seg.nrrd", reviewer="rev1").taken == {"calcification": "corrected"}
+
+
+def test_a_reviewers_file_that_says_predicted_throughout_and_has_nothing_to_be_compared_with_is_refused(site, tmp_path):
+    place = site_cases.inside(volume(site))["hinge_rcc"]
+    mine = points(tmp_path / "p.mrk.json", hinge_rcc=Landmark("hinge_rcc", place, 0.7))
+    with pytest.raises(errors.UsageError, match="no prediction to compare them with; import the folder"):
+        take(site, mine, reviewer="rev1")
 
 
 def test_plain_files_that_are_the_prediction_leave_its_bundle_and_time(site, tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BundleError, UsageError
+from ..errors import BundleError, InputError, UsageError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -64,6 +64,7 @@ class Session:
 
         Raises:
             BundleError: the network cannot be run on this image.
+            InputError: there is too little memory.
         """
         import onnxruntime
 
@@ -71,6 +72,10 @@ class Session:
         try:
             outputs = self._session.run(None, feed)
         except _failures(onnxruntime) as error:
+            if self.device == "cpu" and _is_memory(error):
+                raise InputError(
+                    f"{self.name}: too little memory is free to run the network; close other programs and run again."
+                ) from error
             if self.device == "cpu":
                 raise BundleError(f"{self.name}: the network cannot be run ({_first_line(error)}).") from error
             self._fall_back(f"The GPU failed ({_first_line(error)})")
@@ -91,7 +96,8 @@ class Session:
         try:
             self._session = self._create(["CUDAExecutionProvider", "CPUExecutionProvider"])
         except BundleError as error:
-            self._fall_back(f"The network did not start on the GPU ({error})")
+            # The error names the bundle's folder; this sentence goes into files that may leave.
+            self._fall_back(f"The network did not start on the GPU ({_first_line(error.__cause__ or error)})")
             return
         if "CUDAExecutionProvider" in self._session.get_providers():
             self.device = "cuda"
@@ -152,6 +158,10 @@ def _failures(runtime: Any) -> tuple[type[BaseException], ...]:
     names = ("EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented",
              "RuntimeException")  # fmt: skip
     return (*(getattr(state, name) for name in names if hasattr(state, name)), MemoryError, RuntimeError, ValueError)
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "failed to allocate memory" in str(error).lower()
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EXIT_OK, Cancelled, UsageError
+from ..errors import EXIT_OK, Cancelled, InputError, UsageError
 from ..progress import Progress
 from . import naming, options
 from .clock import Clock
@@ -152,6 +152,25 @@ def _summary(outcomes: list[Outcome], exit_code: int) -> dict[str, Any]:
     return result | ({"error": first} if first else {})
 
 
+def _check_same_ct(target: Path, digest: str) -> None:
+    """Refuse to replace the results of another CT that happens to bear the same name: a person may have reviewed them.
+
+    Raises:
+        UsageError: it is another.
+    """
+    from ..labels.annotated import read_provenance
+
+    try:
+        there = read_provenance(target).get("ct")
+    except InputError:  # nothing is there, or nothing that could be lost
+        return
+    if isinstance(there, dict) and there.get("sha256") not in (None, digest):
+        raise UsageError(
+            f"{target}: holds the results of another CT ({there.get('path', 'of unknown place')}); choose another "
+            "--name or --out."
+        )
+
+
 def annotate_one(
     path: Path, target: Path, bundle: Bundle, args: argparse.Namespace, progress: Progress, clock: Clock
 ) -> dict[str, Any]:
@@ -175,6 +194,7 @@ def annotate_one(
         annotation = annotate(
             volume, bundle, device=args.device, points=points and points.landmarks, progress=progress.part(0.25, 0.8)
         )
+    _check_same_ct(target, annotation.provenance["ct"]["sha256"])
     clock.split("rest", _STAGES, annotation.provenance.get("timings", {}))
     progress.step(0.8, "Measuring")
     with clock("measuring"):

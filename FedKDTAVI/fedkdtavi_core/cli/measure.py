@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import schema
-from ..errors import EXIT_OK, InputError
+from ..errors import EXIT_OK, InputError, UsageError
 from ..progress import Progress
 from . import options
 from .console import Console
@@ -61,16 +61,18 @@ def measure_again(args: argparse.Namespace, progress: Progress) -> dict[str, Any
 
     Raises:
         InputError: a label file or the CT cannot be read, or it is another CT than the one that was annotated.
-        UsageError: the folder cannot be written.
+        UsageError: the folder cannot be written, or its labels were saved anew meanwhile.
     """
     from .. import plausibility
     from ..labels.annotated import read_annotation
-    from ..labels.case import output_folder
+    from ..labels.case import output_folder, recover
     from ..measurements import measure
 
     folder = args.folder.resolve()
+    recover(folder)
     volume = _read_ct(args, folder, progress.part(0.0, 0.6))
     progress.step(0.6, "Reading labels")
+    seen = _saved(folder)
     found = read_annotation(folder, volume.grid)
     plausibility.check_on(volume, found.annotation)  # the points may have been moved
     progress.step(0.7, "Measuring")
@@ -82,14 +84,22 @@ def measure_again(args: argparse.Namespace, progress: Progress) -> dict[str, Any
         if not args.no_report:
             options.draw_report(volume, found.annotation, measurements, fresh, folder.resolve().name)
         progress.check()  # the last moment to stop
+        if _saved(folder) != seen:  # by a person at work in Slicer; the folder is about to be replaced
+            raise UsageError(f"{folder}: its labels were saved anew meanwhile; nothing was replaced, run again.")
     progress.step(1.0, "Done")
     return {
         "changed": found.changed,
         "notes": [*volume.info.get("notes", []), *found.notes],
-        "warnings": measurements.warnings,
+        "warnings": list(dict.fromkeys([*found.annotation.warnings, *measurements.warnings])),
         "flags": {i: landmark.flags for i, landmark in found.annotation.landmarks.items() if landmark.flags},
         "measurements": measurements.to_dict(),
     }
+
+
+def _saved(folder: Path) -> dict[str, tuple[int, int]]:
+    """When and how large every file of the folder was saved last."""
+    found = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {str(path): (stat.st_mtime_ns, stat.st_size) for path, stat in found}
 
 
 def _read_ct(args: argparse.Namespace, folder: Path, progress: Progress) -> Volume:
@@ -133,5 +143,7 @@ def _write(folder: Path, volume: Volume, found: AnnotatedCT, measurements: Measu
             found.annotation.contour_status = Status.PREDICTED
             write_contour(folder / CONTOUR, measurements.contour.points)
             found.provenance["annulus_contour_ras_mm"] = measurements.contour.points
+        contour = measurements.contour
+        found.provenance["contour"] = {"reason": contour.reason, "warning": contour.warning}
     found.provenance["measured"] = {"time": now(), "changed": found.changed}
     write_json(folder / PROVENANCE, found.provenance)

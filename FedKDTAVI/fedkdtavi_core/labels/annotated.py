@@ -68,6 +68,11 @@ def write_annotation(folder: Path, annotation: Annotation, grid: Grid, source: d
         "landmarks": {i: kept_landmark(landmark) for i, landmark in annotation.landmarks.items()},
         "calcification_sha256": mask_digest(annotation.calcification),
         "annulus_contour_ras_mm": annotation.annulus_contour,
+        # Where there is nothing to draw, no file says that a person has called it absent.
+        "statuses": {
+            "calcification": str(annotation.calcification_status),
+            "annulus_contour": str(annotation.contour_status),
+        },
         "warnings": annotation.warnings,
     }
     write_json(folder / PROVENANCE, provenance)
@@ -105,22 +110,28 @@ def read_annotation(folder: Path, grid: Grid) -> AnnotatedCT:
         if changed:
             result.changed.append(label_id)
     result.annotation.calcification = segment.mask
-    result.annotation.calcification_status = segment.status
+    result.annotation.calcification_status = edited_mask(segment.mask, segment.status, provenance)
     if mask_digest(segment.mask) != provenance.get("calcification_sha256", mask_digest(segment.mask)):
         result.changed.append("calcification")
-        if segment.status is Status.PREDICTED:
-            result.annotation.calcification_status = Status.CORRECTED
     if (folder / CONTOUR).is_file():
         contour, status = read_contour(folder / CONTOUR)
-        result.annotation.annulus_contour, result.annotation.contour_status = contour, status
+        result.annotation.annulus_contour = contour
+        result.annotation.contour_status = edited_curve(contour, status, provenance)
         if not _same_curve(contour, provenance.get("annulus_contour_ras_mm")):
             result.changed.append("annulus_contour")
-            if status is Status.PREDICTED:
-                result.annotation.contour_status = Status.CORRECTED
+    _restore_absent(result.annotation, provenance.get("statuses"))
     result.annotation.provenance = provenance
     warnings = provenance.get("warnings")
     result.annotation.warnings = [str(w) for w in warnings] if isinstance(warnings, list) else []
     return result
+
+
+def _restore_absent(annotation: Annotation, statuses: Any) -> None:
+    said = statuses if isinstance(statuses, dict) else {}
+    if annotation.calcification is None and said.get("calcification") == str(Status.ABSENT):
+        annotation.calcification_status = Status.ABSENT
+    if annotation.annulus_contour is None and said.get("annulus_contour") == str(Status.ABSENT):
+        annotation.contour_status = Status.ABSENT
 
 
 def read_points(path: Path) -> LandmarkFile:
@@ -130,14 +141,12 @@ def read_points(path: Path) -> LandmarkFile:
     corrected. A note says which points nobody has reviewed.
     """
     found = read_landmarks(path)
-    beside = (Path(path).parent / PROVENANCE).is_file()
-    if beside:
-        before = read_provenance(Path(path).parent).get("landmarks")
-        before = before if isinstance(before, dict) else {}
-        found.landmarks = {i: _compared(landmark, before.get(i))[0] for i, landmark in found.landmarks.items()}
+    beside = provenance_beside(path)
+    if beside is not None:
+        found.landmarks = moved_landmarks(found.landmarks, beside)
     left = [schema.by_id(i).name for i, landmark in found.landmarks.items() if landmark.status is Status.PREDICTED]
     if left and len(left) == len(found.landmarks):
-        if beside:
+        if beside is not None:
             raise UsageError(
                 f"{path}: no point in it has been moved or confirmed since it was predicted, so there is nothing to "
                 "keep; correct it first, or leave out --points."
@@ -150,6 +159,31 @@ def read_points(path: Path) -> LandmarkFile:
     if left:
         found.notes.append(f"{Path(path).name}: nobody has reviewed {', '.join(left)}; predicted anew.")
     return found
+
+
+def provenance_beside(path: Path) -> dict[str, Any] | None:
+    """The provenance that lies beside a label file, if one does. Raises InputError when it is broken."""
+    folder = Path(path).parent
+    return read_provenance(folder) if (folder / PROVENANCE).is_file() else None
+
+
+def moved_landmarks(landmarks: dict[str, Landmark], provenance: dict[str, Any]) -> dict[str, Landmark]:
+    """The landmarks, those that lie elsewhere than they were predicted as corrected: Slicer leaves their status."""
+    before = provenance.get("landmarks")
+    before = before if isinstance(before, dict) else {}
+    return {i: _compared(landmark, before.get(i))[0] for i, landmark in landmarks.items()}
+
+
+def edited_mask(mask: np.ndarray | None, status: Status, provenance: dict[str, Any]) -> Status:
+    """The status of a segment: corrected, where it was predicted otherwise than it is now."""
+    changed = mask_digest(mask) != provenance.get("calcification_sha256", mask_digest(mask))
+    return Status.CORRECTED if changed and status is Status.PREDICTED else status
+
+
+def edited_curve(curve: np.ndarray, status: Status, provenance: dict[str, Any]) -> Status:
+    """The status of a contour, likewise."""
+    changed = not _same_curve(curve, provenance.get("annulus_contour_ras_mm"))
+    return Status.CORRECTED if changed and status is Status.PREDICTED else status
 
 
 def kept_landmark(landmark: Landmark) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -18,9 +19,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UsageError
-from .exchange import exchange, folder_lock
+from .exchange import exchange, folder_lock, sync
 
 _PARTIAL, _OLD = ".partial", ".old"
+
+
+def recover(target: Path) -> None:
+    """Put back what a killed run had only just moved away from ``target`` (systems without exchange), if it did.
+
+    Raises:
+        UsageError: another living run writes it.
+    """
+    target = Path(target)
+    if target.exists() or not _siblings(target, _OLD):
+        return
+    with folder_lock(target) as alone:
+        if alone:
+            _clear_remains(target)
+
+
+def moved_away(folder: Path) -> list[str]:
+    """Names in ``folder`` of what killed runs had moved away and not put back."""
+    old = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(_OLD))
+    names = [match[1] for path in sorted(folder.iterdir()) if (match := old.fullmatch(path.name))]
+    return [name for name in dict.fromkeys(names) if not (folder / name).exists()]
 
 
 def check_output(target: Path, *, force: bool = False, marker: str = "provenance.json") -> None:
@@ -159,28 +181,15 @@ def _swap(partial: Path, target: Path) -> None:
             old.rename(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
-    _sync_one(target.parent)
+    sync(target.parent)
 
 
 def _sync(folder: Path) -> None:
     """All of it on the disk, the folders' entries included, before anyone can see it under its name."""
     for root, _, names in os.walk(folder):
         for name in names:
-            _sync_one(Path(root, name))
-        _sync_one(Path(root))
-
-
-def _sync_one(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network drives cannot
-            raise
-    finally:
-        os.close(handle)
+            sync(Path(root, name))
+        sync(Path(root))
 
 
 def _in_words(target: Path, error: OSError) -> UsageError:

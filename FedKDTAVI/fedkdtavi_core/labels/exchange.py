@@ -49,7 +49,8 @@ def folder_lock(target: Path) -> Iterator[bool]:
     finally:
         if os.name == "nt":  # an open file cannot be removed there
             os.close(handle)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others may look at it; left behind, it is nobody's
+                path.unlink(missing_ok=True)
         else:  # removed while it is held, so that nobody locks a file that is gone
             path.unlink(missing_ok=True)
             os.close(handle)
@@ -70,6 +71,20 @@ def is_being_written(target: Path) -> bool:
     finally:
         os.close(handle)  # and with it the lock, if it was free
     return False
+
+
+def sync(path: Path) -> None:
+    """A file or folder on the disk, not only in the system's memory."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network drives cannot
+            raise
+    finally:
+        os.close(handle)
 
 
 def _acquire(path: Path, target: Path) -> tuple[int, bool]:

@@ -7,6 +7,7 @@ is found by its ID, its voxels by its label value in its layer.
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,14 @@ def write_segment(
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
     except RuntimeError as error:
         raise OSError(f"{path}: could not be written") from error
+    if not _is_whole(path, mask_voxels=int(np.prod(grid.shape))):  # the writer does not look at its last bytes
+        raise OSError(errno.ENOSPC, "was written incompletely", str(path))
+
+
+def _is_whole(path: Path, *, mask_voxels: int) -> bool:
+    """Does the file end as a gzip stream of so many bytes does? (RFC 1952: the last four bytes are its length.)"""
+    end = path.read_bytes()[-4:]
+    return len(end) == 4 and int.from_bytes(end, "little") == mask_voxels % 2**32
 
 
 def read_segment(path: Path, grid: Grid, *, label_id: str = "calcification") -> SegmentFile:

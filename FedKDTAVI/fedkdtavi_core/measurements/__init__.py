@@ -22,7 +22,7 @@ from .carm import missing_rows as no_carm_rows
 from .contour import Contour, circle_points, trace_lumen
 from .coronary import coronary_rows
 from .curve import CurveSize, measure_curve
-from .doubt import doubted, too_thick
+from .doubt import contradicted, doubted, too_thick
 from .plane import AnnulusPlane, annulus_plane
 from .plane import missing_rows as no_plane_rows
 from .points import OUTSIDE, landmark_points, outside_points
@@ -188,6 +188,7 @@ def measure(volume: Volume, annotation: Annotation) -> Measurements:
         *calcium_table,
         *(no_carm_rows(plane_reason) if carm is None else carm.rows()),
     )
+    rows = contradicted(rows, plane.warning) if plane is not None and plane.warning else rows
     rows = too_thick(rows, suitability.concerns["slice_thickness"]) if suitability.too_thick else rows
     warnings = [suitability.concerns["uncovered"]] if outside else []
     warnings += [f"{row.name}: {row.warning}{_if_true(row.id, annotation)}" for row in coronary if row.warning]

@@ -59,6 +59,19 @@ def too_thick(rows: Iterable[Row], words: str) -> tuple[Row, ...]:
     return tuple(_warned(row, words) if row.id.startswith(_SIZES) and row.value is not None else row for row in rows)
 
 
+def contradicted(rows: Iterable[Row], words: str) -> tuple[Row, ...]:
+    """The rows, with these words on each number that changes with the side on which the aorta lies."""
+    return tuple(
+        _warned(row, words)
+        if set(_HINGES) <= set(_points(row.id))
+        and not row.id.startswith("annulus_")
+        and words not in row.warning
+        and row.value is not None
+        else row
+        for row in rows
+    )
+
+
 def _warned(row: Row, words: str) -> Row:
     return replace(row, warning=f"{row.warning}; {words}" if row.warning else words)
 

@@ -118,8 +118,9 @@ def annulus_plane(points: Mapping[str, np.ndarray | None], gone: Mapping[str, st
 
     The normal follows from the order of the cusps: RCC -> LCC -> NCC runs counter-clockwise as seen from the aorta,
     in every patient and every pose, so ``(LCC - RCC) x (NCC - RCC)`` points to the aorta. When the ostia that are
-    present lie clearly on the other side (mean height below -``OSTIA_DECIDE_MM``), hinge points carry each other's
-    names: then the ostia decide, since heights would otherwise change sign, and ``warning`` says so.
+    present lie clearly on the other side (mean height below -``OSTIA_DECIDE_MM``) and that normal points to the feet,
+    hinge points carry each other's names: then the ostia decide, since heights would otherwise change sign. ``warning``
+    says so, and also where the normal points upwards and only the ostia are in the wrong place.
 
     Args:
         points: landmark id -> (3,) RAS mm or None; ids that are not there count as missing.
@@ -145,8 +146,11 @@ def annulus_plane(points: Mapping[str, np.ndarray | None], gone: Mapping[str, st
     warning = ""
     ostia = [points[i] for i in schema.OSTIUM_IDS if points.get(i) is not None]
     if ostia and float(np.mean((np.array(ostia) - centre) @ normal)) < -OSTIA_DECIDE_MM:
-        normal = -normal
-        warning = "hinge points and ostia contradict each other: the names of two hinge points may be swapped"
+        if normal[2] <= 0:  # the aorta would run towards the feet: it is the hinge points that are wrong
+            normal = -normal
+            warning = "hinge points and ostia contradict each other: the names of two hinge points may be swapped"
+        else:
+            warning = "the ostia lie below the annulus plane: check ostia and hinge points"
     u = (rcc - centre) / np.linalg.norm(rcc - centre)
     return AnnulusPlane(centre, normal, u, np.cross(normal, u), hinges, float(np.linalg.norm(rcc - centre)), warning)
 

@@ -157,8 +157,11 @@ def assess(
         concerns["slice_thickness"] = f"slices of {trimmed(slice_mm)} mm are {TOO_THICK}"
     elif slice_mm > GOOD_SLICE_MM + 0.05:
         concerns["slice_thickness"] = f"slices of {trimmed(slice_mm)} mm; at most {GOOD_SLICE_MM:.0f} mm is asked for"
+    systole = percent is None and "syst" in text.lower()
     if percent is None and text == "not recorded":
         concerns["phase"] = "cardiac phase not recorded: motion cannot be judged"
+    elif percent is None and not systole and "diast" not in text.lower():
+        concerns["phase"] = f"when in the heartbeat the phase {text} is was not recorded: motion cannot be judged"
     elif (percent is not None and not SYSTOLE_PERCENT[0] <= percent <= SYSTOLE_PERCENT[1]) or "diast" in text.lower():
         concerns["phase"] = f"phase {text} is not systolic: the annulus may be larger in systole"
     contrast = None if blood is None else blood.contrasted
@@ -178,6 +181,9 @@ def read_phase(info: Mapping[str, Any]) -> tuple[float | None, str]:
         known = np.isfinite(phase) and 0 <= phase <= 100
         return (float(phase), f"{phase:g} %") if known else (None, "not recorded")
     text = " ".join(str(phase).split())
+    told = info.get("phase_percent")  # what the reader made of it: of "300 ms", for one
+    if isinstance(told, int | float) and not isinstance(told, bool) and np.isfinite(told) and 0 <= told <= 100:
+        return float(told), text if "%" in text else f"{text} ({told:.0f} %)"
     found = re.search(r"(\d+(?:[.,]\d+)?)\s*%", text)
     percent = float(found[1].replace(",", ".")) if found else None
     return (percent if percent is not None and percent <= 100 else None), text or "not recorded"

@@ -48,6 +48,7 @@ def read_dicom(path: Path, *, series: str | int | None, phase: str | int | None,
     info["series"] = describe(chosen)
     info["series_uid"] = first.series
     info["phase"] = chosen.phase.name or None
+    info["phase_percent"] = chosen.phase.percent
     info["slice_thickness_mm"] = first.thickness
     info["kernel"] = first.kernel or None
     array = finish(path, read_pixels(chosen, progress.part(0.3, 0.95), info["notes"]), info)

@@ -31,7 +31,10 @@ RULE = (
 _COVERAGE_MM = 60.0
 _THIN_MM = 1.5
 _CONTRAST = re.compile(r"\bcta\b|angio|contrast|kontrast|\bkm\b|\btavi|\btavr|arteri", re.IGNORECASE)
-_NO_CONTRAST = re.compile(r"non[- ]?contrast|without|nativ|\bohne\b|w/o|calcium ?scor|ca[- ]?sc", re.IGNORECASE)
+_NO_CONTRAST = re.compile(
+    r"non?[- ]?contrast|without|nativ|\bohne\b|\bo\. ?km\b|\bkeine? (km|kontrast)|w/o|calcium ?scor|ca[- ]?sc",
+    re.IGNORECASE,
+)
 _SHARP = re.compile(r"lung|bone|edge|detail|\b[bhi][rfvl]?[6-9]\d|\bfc(5\d|8\d)|\b(yb|yc|yd|l|d)\b", re.IGNORECASE)
 _LISTED = 12
 

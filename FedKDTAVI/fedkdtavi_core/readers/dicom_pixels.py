@@ -47,6 +47,8 @@ def _read_pixels(stack: Stack, progress: Progress, notes: list[str]) -> np.ndarr
             hu = stored.astype(np.float32) * np.float32(image.slope) + np.float32(image.intercept)
         if padding is not None:
             hu[stored == padding] = AIR_HU
+        if whole:  # padding without a tag of its own may lie below what int16 holds, and would come out as metal
+            hu[hu < HU_RANGE[0]] = AIR_HU
         if whole and hu.max() > HU_RANGE[1]:
             beyond += int(np.count_nonzero(hu > HU_RANGE[1]))
             np.minimum(hu, HU_RANGE[1], out=hu)

@@ -44,6 +44,8 @@ BREAKS = (
     BytesLengthException,
     InvalidDicomError,
 )
+# What stands in the field for a contrast agent where none was given.
+_NO_AGENT = ("", "none", "no", "nein", "0", "n/a")
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _image(path: Path, frame: int, datasets: list[Any]) -> Image:
         intercept=number("RescaleIntercept", 0.0),
         thickness=number("SliceThickness"),
         kernel=text("ConvolutionKernel"),
-        contrast=bool(text("ContrastBolusAgent")),
+        contrast=(text("ContrastBolusAgent") or "").strip().lower() not in _NO_AGENT,
         acquisition=integer("AcquisitionNumber"),
         temporal=integer("TemporalPositionIdentifier"),
         trigger_ms=number("TriggerTime"),

@@ -97,11 +97,18 @@ def _crowded(group: list[Image]) -> bool:
     return len(np.unique(places, axis=0)) < len(group)
 
 
+_PERCENT = re.compile(r"(?<![\d.])(\d{1,3}(?:\.\d)?)\s*%")
+# Percentages that say how strongly iterative reconstruction was mixed in, not when in the heartbeat.
+_RECONSTRUCTION = re.compile(
+    r"(asir|idose|aidr|safire|admire|veo|imr|karl|clear ?view|mix|blend)[^\d%]{0,6}\d{1,3}\s*%", re.IGNORECASE
+)
+
+
 def _phase(image: Image, *, moment: bool = False, order: int = 0) -> Phase:
     """Its part of the heartbeat: by tag, by words of the description, by trigger time and heart rate."""
     if image.percent is not None:
         return Phase(f"{image.percent:g}%", image.percent)
-    words = re.search(r"(?<![\d.])(\d{1,3}(?:\.\d)?)\s*%", image.description)
+    words = _PERCENT.search(_RECONSTRUCTION.sub(" ", image.description))
     if words and float(words[1]) <= 100 and not moment:
         return Phase(f"{float(words[1]):g}%", float(words[1]))
     if moment and image.trigger_ms is not None:

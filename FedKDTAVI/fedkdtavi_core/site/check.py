@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import schema
 from ..errors import InputError
 from ..labels.annotated import PROVENANCE, read_annotation, read_provenance
+from ..labels.case import moved_away
 from ..labels.exchange import is_being_written
 from ..labels.record import volume_digest
 from ..progress import SILENT, Progress
@@ -82,6 +83,8 @@ def _check_folder(site: Site, key: Path) -> list[Problem]:
             warn("one_id", f"{', '.join(names)} are one name on many systems; rename one.", ERROR)
     # Named .<case>.<8 digits>.partial by labels.case.
     partial = [p for p in place.glob(".*.partial") if not is_being_written(place / p.name[1:-17])]
+    for name in moved_away(place) if place.is_dir() else ():
+        warn("moved_away", f"{name} was being replaced when a run was stopped; it is put back when the site is opened.")
     if partial:
         warn("remains", f"{len(partial)} half-written folders of runs that were stopped ({partial[0].name}).")
     if key.exists() and not is_private(key):

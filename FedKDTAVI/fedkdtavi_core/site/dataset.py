@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from .. import schema
 from ..annotation import Landmark, Status
 from ..errors import InputError, UsageError
 from ..labels.annotated import CALCIFICATION, CONTOUR, LANDMARKS, PROVENANCE
+from ..labels.case import moved_away, recover
 from ..labels.jsonfile import read_json, replace_json
 from ..labels.markups import read_contour, read_landmarks
 from ..labels.record import CaseRecord, read_record
@@ -230,6 +232,9 @@ def open_site(folder: Path) -> Site:
     """
     folder = Path(folder)
     info = read_site(folder)
+    for name in moved_away(folder / CASES) if (folder / CASES).is_dir() else ():
+        with contextlib.suppress(UsageError, OSError):  # somebody is at it, or it cannot be written: `check` tells
+            recover(folder / CASES / name)
     cases, unreadable = [], {}
     for path in case_folders(folder):
         try:

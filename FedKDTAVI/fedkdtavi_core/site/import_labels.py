@@ -21,6 +21,7 @@ from ..labels.annotated import (
     PROVENANCE,
     kept_landmark,
     mask_digest,
+    provenance_beside,
     read_provenance,
     write_annotation,
 )
@@ -131,6 +132,14 @@ def _compare_loose(
 
     What is the case's prediction already does not come at all, so that its bundle, time and covariance stay.
     """
+    statuses = incoming.statuses()
+    points = [i for i in schema.LANDMARK_IDS if i in incoming.loose]
+    unknown = points and all(statuses[i] is Status.PREDICTED and i not in record.labels for i in points)
+    if unknown and reviewer is not None and all(provenance_beside(path) is None for path in sources if path.is_file()):
+        raise UsageError(
+            f"{sources[0]}: says that all its points are predicted, and there is no prediction to compare them with; "
+            "import the folder that annotate wrote, or in Slicer delete the description of each point that was set."
+        )
     changed = []
     for label_id in [row.id for row in schema.LABELS if row.id in incoming.loose]:
         old = record.labels.get(label_id)

@@ -12,7 +12,15 @@ import numpy as np
 from .. import schema
 from ..annotation import Annotation, Landmark, Status
 from ..errors import InputError, UsageError
-from ..labels.annotated import PROVENANCE, read_annotation, read_provenance
+from ..labels.annotated import (
+    PROVENANCE,
+    edited_curve,
+    edited_mask,
+    moved_landmarks,
+    provenance_beside,
+    read_annotation,
+    read_provenance,
+)
 from ..labels.jsonfile import read_json
 from ..labels.markups import read_contour, read_landmarks
 from ..labels.segmentation import read_segment
@@ -149,16 +157,21 @@ def _from_folder(folder: Path, grid: Grid) -> Incoming:
 def _from_file(path: Path, grid: Grid) -> Incoming:
     if not path.is_file():
         raise InputError(f"{path}: {_NOT_FOUND}")
+    beside = provenance_beside(path)  # the prediction it can be compared with
     if path.name.lower().endswith(".nrrd"):
         segment = read_segment(path, grid)
-        return Incoming(mask=None if segment.mask is None else (segment.mask, segment.status), notes=segment.notes)
+        status = segment.status if beside is None else edited_mask(segment.mask, segment.status, beside)
+        return Incoming(mask=None if segment.mask is None else (segment.mask, status), notes=segment.notes)
     markups = read_json(path, "a Slicer markups file (.mrk.json)").get("markups")
     kinds = {m.get("type") for m in markups if isinstance(m, dict)} if isinstance(markups, list) else set()
     if "ClosedCurve" in kinds and "Fiducial" not in kinds:
         contour, status = read_contour(path)
         # A curve that no program marked as its own was drawn by a person.
-        return Incoming(contour=(contour, status if _says_status(markups) else Status.CORRECTED))
+        status = status if _says_status(markups) else Status.CORRECTED
+        return Incoming(contour=(contour, status if beside is None else edited_curve(contour, status, beside)))
     read = read_landmarks(path)
+    if beside is not None:
+        read.landmarks = moved_landmarks(read.landmarks, beside)
     # A point that is not placed says nothing here: nobody called it absent, and no network missed it.
     said = {i: one for i, one in read.landmarks.items() if one.position is not None or one.status is Status.ABSENT}
     return Incoming(said, notes=[note.replace(_MISSING, _LEFT) for note in read.notes])

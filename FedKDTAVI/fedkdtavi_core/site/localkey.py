@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, UsageError
-from ..labels.exchange import folder_lock
+from ..labels.exchange import folder_lock, sync
 from ..labels.jsonfile import read_json, write_json
 
 NOTE = (
@@ -88,7 +88,9 @@ def append_key(key: Path, site_id: str, case_id: str, entry: KeyEntry) -> None:
         # The permissions are there before the first name is.
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         write_json(partial, {"note": NOTE, "site": site_id, "cases": cases})
+        sync(partial)  # nobody can make this file again
         partial.replace(key)
+        sync(key.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()

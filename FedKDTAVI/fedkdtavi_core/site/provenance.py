@@ -13,6 +13,9 @@ _CT_KEYS = ("shape", "spacing_mm")
 def anonymous_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What may leave of an annotation's provenance: how the labels were made, not where the CT came from."""
     kept = {key: provenance[key] for key in _KEYS if key in provenance}
+    for look in ("coarse", "fine"):  # their notes quote errors of the system, which name folders
+        if isinstance(kept.get(look), Mapping):
+            kept[look] = {key: value for key, value in kept[look].items() if key != "notes"}
     ct = provenance.get("ct")
     ct = ct if isinstance(ct, Mapping) else {}
     kept["ct"] = {key: ct[key] for key in _CT_KEYS if key in ct}

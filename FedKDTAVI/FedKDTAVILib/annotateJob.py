@@ -150,6 +150,14 @@ class AnnotateJob:
             self._cancelled = True
             self._process.cancel()
 
+    def endNow(self) -> None:
+        """Slicer quits, and no event loop will tell of the end: stop, wait a moment, and leave no CT behind."""
+        if self.isRunning():
+            self._onFinished = lambda result: None
+            self.cancel()
+            self._process.waitForEnd()
+        self._abandon()
+
     def runBlocking(self, progress: Progress = SILENT) -> JobResult:
         """Run to the end without Qt; ``progress`` may cancel.
 

@@ -40,8 +40,10 @@ REQUIREMENTS = resourcePath("requirements.txt")
 # Any of these is "onnxruntime" to Python; two of them overwrite each other's files.
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
 # MB to download with what the package needs that Slicer has not: wheels for Windows and Python 3.12, November 2026.
-APPROXIMATE_MB = {"onnxruntime": 17.2, "nibabel": 3.4, "matplotlib": 12.3, "platformdirs": 0.1}
-_PIP = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--prefer-binary"]
+APPROXIMATE_MB = {"onnxruntime": 17.2, "nibabel": 3.4, "matplotlib": 12.3}
+# A firewall that drops packets must not keep a person waiting for minutes.
+_PATIENCE = ["--retries", "1", "--timeout", "10"]
+_PIP = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--prefer-binary", *_PATIENCE]
 _TIMEOUT_S = 5.0
 
 
@@ -248,7 +250,7 @@ def ensureInstalled(
 
 def importProblem(onIdle: Callable[[], None] | None = None) -> InstallError | None:
     """Do the packages start? Tried in a child process: a library that crashes must not take Slicer along."""
-    ended = _run(["-c", "import nibabel, platformdirs, onnxruntime; onnxruntime.get_available_providers()"], onIdle)
+    ended = _run(["-c", "import nibabel, onnxruntime; onnxruntime.get_available_providers()"], onIdle)
     if ended.exitCode == 0:
         return None
     return InstallError(importSentence(ended.log), ended.log)

@@ -141,6 +141,12 @@ class ChildProcess:
         """See :class:`Process`."""
         return self._onFinished is not None
 
+    def waitForEnd(self) -> None:
+        """Wait until it has ended, without an event loop; killed where closing its input is not enough."""
+        if self.isRunning() and not self._process.waitForFinished(KILL_AFTER_MS):
+            self._process.kill()
+            self._process.waitForFinished(KILL_AFTER_MS)
+
     def _timer(self, call: Callable[[], None]):
         timer = self._qt.QTimer()
         timer.setSingleShot(True)

@@ -14,6 +14,7 @@ from .resources import resourcePath
 CATEGORY = "FedKDTAVI"
 SAMPLE = "FedKDTAVIPhantom"
 FILE = "phantom-tavi.nii.gz"
+NODE_NAME = "Synthetic CT"
 
 
 def sampleVolumePath() -> Path:
@@ -39,7 +40,7 @@ def loadSampleVolume(source=None):
     Args:
         source: what the Sample Data module hands over; not needed, nothing is downloaded.
     """
-    return slicer.util.loadVolume(str(sampleVolumePath()), {"name": "Synthetic CT"})
+    return slicer.util.loadVolume(str(sampleVolumePath()), {"name": NODE_NAME})
 
 
 def registerSampleData() -> None:
@@ -50,5 +51,9 @@ def registerSampleData() -> None:
         category=CATEGORY,
         sampleName=SAMPLE,
         thumbnailFileName=str(resourcePath("Icons", "FedKDTAVIPhantom.png")),
+        # One of each: Slicer counts them. Nothing is downloaded, the loader below takes the file from the extension.
+        uris=FILE,
+        fileNames=FILE,
+        nodeNames=NODE_NAME,
         customDownloader=loadSampleVolume,
     )

@@ -109,9 +109,10 @@ class SliceViews:
         return next((node for node in nodes if node.GetLayoutName() == name), None)
 
     def enter(self, layout: bool = True) -> None:
-        """Remember how everything is, then show three slices (``layout``), the CT window 800/300 and a close look."""
+        """Remember how everything is, then show the CT in three slices (``layout``), window 800/300, closely."""
         self.restore()
         self._enterWindow()
+        self._enterVolume()
         layoutNode = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode") if layout else None
         if layoutNode is not None:
             before = layoutNode.GetViewArrangement()
@@ -163,6 +164,16 @@ class SliceViews:
                 node.SetSlabReconstructionType(node.GetSlabReconstructionTypeFromString("Max"))
                 node.SetSlabReconstructionThickness(min(max(float(thicknessMm), SLAB_MM[0]), SLAB_MM[1]))
             node.EndModify(wasModified)
+
+    def _enterVolume(self) -> None:
+        """The reviewed CT alone in the three views: what was shown may be another CT, another phase, or nothing."""
+        if self._volumeNode is None:
+            return
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._scene):
+            if node.GetLayoutName() in _DEFAULT:
+                self._restorers.append(_rememberLayers(node))
+                node.SetBackgroundVolumeID(self._volumeNode.GetID())
+                node.SetForegroundVolumeID(None)
 
     def _enterWindow(self) -> None:
         display = None if self._volumeNode is None else self._volumeNode.GetScalarVolumeDisplayNode()
@@ -222,6 +233,18 @@ def _rememberSlice(node: Any) -> Callable[[], None]:
         node.EndModify(wasModified)
 
     return restoreSlice
+
+
+def _rememberLayers(node: Any) -> Callable[[], None]:
+    background, foreground = node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()
+
+    def restoreLayers() -> None:
+        scene = node.GetScene()
+        for volumeId, give in ((background, node.SetBackgroundVolumeID), (foreground, node.SetForegroundVolumeID)):
+            if not volumeId or (scene is not None and scene.GetNodeByID(volumeId) is not None):
+                give(volumeId)
+
+    return restoreLayers
 
 
 def _zoom(node: Any, smallerSideMm: float) -> None:

@@ -128,6 +128,18 @@ def test_cancel_on_qprocess_within_a_second(ctVolumeNode, place):
     assert (results[0].code, results[0].annotation) == ("cancelled", None)
 
 
+def test_quitting_slicer_leaves_no_ct_behind(ctVolumeNode, place):
+    """No event loop runs any more when Slicer unloads its modules."""
+    job, ended = AnnotateJob(ctVolumeNode, temporaryFolder=place), []
+    job.start(lambda fraction, words: None, ended.append)
+    assert any(Path(place).iterdir())
+    began = time.monotonic()
+    job.endNow()
+    assert time.monotonic() - began < 3
+    assert not job.isRunning() and not any(Path(place).iterdir()) and ended == []
+    job.endNow()  # harmless again
+
+
 def test_progress_may_cancel(ctVolumeNode, place):
     stop = threading.Event()
     progress = Progress(lambda fraction, words: stop.set() if fraction > 0.1 else None, stop.is_set)

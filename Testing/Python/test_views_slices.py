@@ -127,6 +127,37 @@ def test_everything_comes_back(scene, plane, sliceNodes, ctVolumeNode) -> None:
     views.restore()
 
 
+def test_the_reviewed_ct_is_shown_alone_and_what_was_shown_comes_back(scene, plane, sliceNodes, ctVolumeNode) -> None:
+    other = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "other phase")
+    composites = []
+    for name in NAMES:
+        known = [n for n in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode") if n.GetLayoutName() == name]
+        node = known[0] if known else scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", f"{name} layers")
+        node.SetLayoutName(name)
+        node.SetBackgroundVolumeID(other.GetID() if name != "Green" else None)
+        node.SetForegroundVolumeID(other.GetID() if name == "Yellow" else None)
+        composites.append((node, not known))
+
+    def layers():
+        return [(node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()) for node, _ in composites]
+
+    before = layers()
+    views = SliceViews(scene, ctVolumeNode)
+    views.enter()
+    assert layers() == [(ctVolumeNode.GetID(), None)] * 3
+    views.restore()
+    assert layers() == before
+    views.enter()
+    scene.RemoveNode(other)  # a CT that is gone is not shown again
+    views.restore()
+    assert all(other.GetID() is None or shown != other.GetID() for pair in layers() for shown in pair if shown)
+    for node, made in composites:
+        node.SetBackgroundVolumeID(None)
+        node.SetForegroundVolumeID(None)
+        if made:
+            scene.RemoveNode(node)
+
+
 @pytest.mark.parametrize(("asked", "given"), [(7.0, 7.0), (1.0, 5.0), (40.0, 10.0)])
 def test_slab(scene, sliceNodes, asked: float, given: float) -> None:
     views = SliceViews(scene)

@@ -34,6 +34,8 @@ class FakeJob:
     def cancel(self) -> None:
         self.cancelled = True
 
+    endNow = cancel
+
 
 @pytest.fixture
 def jobs(monkeypatch):
@@ -255,6 +257,9 @@ class TestModule:
         monkeypatch.setitem(sys.modules, "SampleData", sampleData)
         registerSampleData()
         assert Path(offered["thumbnailFileName"]).is_file()
+        # Slicer's SampleDataSource counts them (SampleData.py: "uris", "fileNames" and "nodeNames" of one length).
+        assert len({len([offered[key]]) for key in ("uris", "fileNames", "nodeNames") if offered[key]}) == 1
+        assert all(isinstance(offered[key], str) for key in ("uris", "fileNames", "nodeNames"))
         assert offered["customDownloader"](None).GetImageData().GetDimensions() == (169, 160, 83)
 
     def test_terminology_says_what_the_schema_says(self):

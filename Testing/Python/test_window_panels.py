@@ -11,6 +11,7 @@ from pythonqt.modules import enter, leave
 from window_case import texts
 
 from fedkdtavi_core import schema
+from FedKDTAVILib.landmarkNodes import pointIndex
 from FedKDTAVILib.widget import dialogs
 from FedKDTAVILib.widget.segmentPanel import SegmentPanel
 from FedKDTAVILib.widget.shortcuts import KEYS
@@ -54,9 +55,24 @@ class TestReview:
         case.ui.placeButton.click()
         interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
         assert interaction.GetCurrentInteractionMode() == interaction.Place
+        # Slicer's place mode passes over points called missing and takes the next one without a position.
+        node, index = session.case.landmarks, pointIndex(session.case.landmarks, "ostium_rca")
+        assert node.GetNthControlPointPositionStatus(index) == node.PositionUndefined
+        assert session.queue.state("ostium_rca").value is None and session.queue.status("ostium_rca") == "absent"
         case.ui.restoreButton.click()
         assert interaction.GetCurrentInteractionMode() != interaction.Place
         assert session.queue.state("ostium_rca").value is not None
+
+    def test_absent_point_that_is_not_placed_after_all_stays_absent(self, case):
+        session = case.window.workspace.session
+        session.select("ostium_rca")
+        case.ui.absentButton.click()
+        session.select("ostium_rca")
+        case.ui.placeButton.click()
+        case.ui.previousButton.click()
+        node, index = session.case.landmarks, pointIndex(session.case.landmarks, "ostium_rca")
+        assert node.GetNthControlPointPositionStatus(index) == node.PositionMissing
+        assert session.queue.status("ostium_rca") == "absent"
 
     def test_views_follow_and_are_given_back(self, case):
         red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")

@@ -23,6 +23,11 @@ def folder(title: str, start: str = "") -> Path | None:
     return _path(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, start))
 
 
+def waiting():
+    """A context in which the mouse says that the window is busy: files of a whole CT are written or read."""
+    return slicer.util.WaitCursor()
+
+
 def confirm(question: str, title: str) -> bool:
     """Does the person agree?"""
     return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=title))

@@ -64,7 +64,7 @@ class ExportPanel(Panel):
 
     def onExportCase(self, checked: bool = False) -> None:
         """Write the case into the site dataset."""
-        with self.sayingProblems():
+        with self.sayingProblems(), dialogs.waiting():
             self._export()
         self._list()
         self.workspace.changed()
@@ -78,7 +78,7 @@ class ExportPanel(Panel):
         question = _("{folder} is there already. Replace it?").format(folder=target)
         if target.exists() and not dialogs.confirm(question, _("Save files")):
             return
-        with self.sayingProblems():
+        with self.sayingProblems(), dialogs.waiting():
             self.workspace.session.settle()
             written = exportFiles(self.workspace.session.case, target, replace=target.exists())
             self._said = " ".join([_("Saved in {folder}.").format(folder=target), *written.notes])
@@ -98,7 +98,8 @@ class ExportPanel(Panel):
     def onNextCase(self, checked: bool = False) -> None:
         """Save this case and open the next."""
         with self.sayingProblems():
-            self._export()
+            with dialogs.waiting():
+                self._export()
             self._list()
             following = self._next()
             if following is not None:
@@ -117,7 +118,7 @@ class ExportPanel(Panel):
         question = _("Labels that were reviewed here are not saved as a site case yet. Open another case all the same?")
         if unsaved(self.workspace.session, self._saved) and not dialogs.confirm(question, _("Open a case")):
             return
-        with self.sayingProblems():
+        with self.sayingProblems(), dialogs.waiting():
             self.workspace.closeReview()
             try:
                 nodes = openCase(folder, self.workspace.parameterNode.parameterNode)

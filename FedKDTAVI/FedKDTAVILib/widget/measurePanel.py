@@ -10,7 +10,6 @@ from ..carmPlot import CArmPlot
 from ..liveMeasurements import LiveMeasurements, Table
 from ..measurementTable import panelLines, tableText, writeCsv
 from ..siteWalk import Decisions, decisions
-from ..volumeCache import VolumeCache
 from ..words import warningsText
 from . import dialogs
 from .panel import Panel
@@ -22,7 +21,7 @@ class MeasurePanel(Panel):
 
     def setup(self) -> None:
         self.table: Table | None = None
-        self._cache = VolumeCache()
+        self._cache = self.workspace.cache
         self._live: LiveMeasurements | None = None
         self._session = None
         self._measured: Decisions | None = None

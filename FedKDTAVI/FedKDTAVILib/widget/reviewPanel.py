@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from fedkdtavi_core import schema
 
-from ..placing import startPlacing, stopPlacing
+from ..placing import Placing
 from ..reviewViews import ReviewViews
 from .panel import Panel
 from .shortcuts import keyOf
@@ -19,6 +19,7 @@ class ReviewPanel(Panel):
 
     def setup(self) -> None:
         self.views = ReviewViews(slicer.mrmlScene)
+        self.placing = Placing(slicer.mrmlScene)
         self._entered = False
         self._filling = False
         setColumns(self.ui.reviewTable, stretch=(3,))
@@ -29,7 +30,7 @@ class ReviewPanel(Panel):
         self._act("restoreButton", lambda session: session.restorePrediction())
         self._act("undoButton", lambda session: session.undo())
         self._act("redoButton", lambda session: session.redo())
-        self._act("placeButton", lambda session: startPlacing(session.case.landmarks, session.queue.current))
+        self._act("placeButton", lambda session: self.placing.start(session, session.queue.current))
         self.ui.reviewTable.connect("itemSelectionChanged()", self.onRowSelected)
         self.ui.slabCheckBox.connect("toggled(bool)", self.views.setSlab)
         self.ui.ghostCheckBox.connect("toggled(bool)", self.onGhost)
@@ -52,7 +53,7 @@ class ReviewPanel(Panel):
 
     def exit(self) -> None:
         self._entered = False
-        stopPlacing(slicer.mrmlScene)
+        self.placing.stop()
         self.views.release()
 
     def sceneStartClose(self) -> None:
@@ -84,7 +85,7 @@ class ReviewPanel(Panel):
             session = self.workspace.session
             if session is not None:
                 with self.sayingProblems():
-                    stopPlacing(slicer.mrmlScene)
+                    self.placing.stop()
                     action(session)
 
         getattr(self.ui, name).connect("clicked(bool)", pressed)

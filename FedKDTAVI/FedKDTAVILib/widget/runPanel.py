@@ -42,7 +42,8 @@ class RunPanel(Panel):
         self.onCancel()
 
     def cleanup(self) -> None:
-        self.onCancel()
+        if self.job is not None:
+            self.job.endNow()
 
     def onRun(self, checked: bool = False) -> None:
         """Start; labels that a person has reviewed are replaced only when that person wants it."""

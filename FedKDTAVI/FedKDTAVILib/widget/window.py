@@ -69,7 +69,7 @@ class Window:
         node = self.workspace.logic.getParameterNode()
         self.workspace.parameterNode = node
         if node.inputVolume is None:
-            node.inputVolume = _firstVolume()
+            node.inputVolume = _shownVolume()
         self._guiTag = node.connectGui(self.ui)
         self._observerTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self._volumeNode = node.inputVolume
@@ -90,6 +90,8 @@ class Window:
         for panel in self.panels:
             panel.sceneStartClose()
         self.disconnectScene()
+        self._volumeNode = None
+        self.workspace.forgetScene()
 
     def enter(self) -> None:
         """The module is shown."""
@@ -120,7 +122,12 @@ class Window:
             self.workspace.openReview()
 
 
-def _firstVolume():
-    """The first volume that is no label map, or None."""
+def _shownVolume():
+    """The CT that the red slice view shows, else the first volume that is no label map, or None."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if composite.GetLayoutName() == "Red" and composite.GetBackgroundVolumeID():
+            shown = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID())
+            if shown is not None and shown.GetClassName() == "vtkMRMLScalarVolumeNode":
+                return shown
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return next((node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from fedkdtavi_core.errors import FedKDTAVIError
 
 from ..caseNodes import CaseNodes
+from ..volumeCache import VolumeCache
 from ..volumes import checkVolumeNode
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Workspace:
     Attributes:
         logic: the module's logic.
         settings: device, wheel folder, reviewer.
+        cache: the CT as the core sees it, for all who need it.
         parameterNode: the module's parameters in this scene, or None while there is no scene to work on.
         session: the review of the labels shown, or None where there are none.
         busy: why nothing may be changed at the moment (a run, an installation), one sentence; or empty.
@@ -40,6 +42,7 @@ class Workspace:
         self.bundleProblem = ""
         self.installProblem = ""
         self.problem = ""
+        self.cache = VolumeCache()
         self._listeners: list[Callable[[], None]] = []
         self._checked: tuple = ()
         self._volumeProblem = ""
@@ -99,7 +102,11 @@ class Workspace:
         if nodes is not None and not self.otherVolume and not self.busy:
             try:
                 self.session = ReviewSession(
-                    nodes, reviewer=self.settings.reviewer, onChange=self.changed, onEnd=self._onReviewEnd
+                    nodes,
+                    reviewer=self.settings.reviewer,
+                    onChange=self.changed,
+                    onEnd=self._onReviewEnd,
+                    cache=self.cache,
                 )
             except FedKDTAVIError as error:
                 self.problem = str(error)
@@ -110,6 +117,11 @@ class Workspace:
         if self.session is not None:
             session, self.session = self.session, None
             session.end()
+
+    def forgetScene(self) -> None:
+        """Let go of the CT's voxels and node: the scene closes."""
+        self.cache.clear()
+        self._checked = ()
 
     def _onReviewEnd(self) -> None:
         """It ended by itself: a node was deleted, or the scene closes."""

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .. import folders
 from ..atomic import replace_file
 from ..errors import BundleError, UsageError
 from . import layout
@@ -17,9 +18,7 @@ _ACTIVE = "active"  # file in the user's bundle folder that names the digest in 
 
 def user_folder() -> Path:
     """Where a user's imported bundles live: ``FedKDTAVI/bundles`` in the user's data folder of the system."""
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("FedKDTAVI", appauthor=False)) / "bundles"
+    return folders.user_data() / "bundles"
 
 
 def shipped_folders() -> list[Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .. import __file__ as _core_file
-from .. import __version__
+from .. import __version__, folders
 from ..errors import Cancelled, FedKDTAVIError, InputError
 from ..labels.jsonfile import plain
 
@@ -110,9 +110,7 @@ def _write_log(error: BaseException, doing: str) -> str:
 
 
 def _log_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_log_dir("FedKDTAVI", appauthor=False))
+    return folders.user_log()
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -20,6 +20,8 @@ from ..errors import EXIT_CANCELLED
 # Seconds a watched run has for an orderly end; those who cancel expect it gone within one second.
 GRACE_S = 0.6
 _PARENT_LOOK_S = 0.2
+_INPUT_LOOK_S = 0.1
+_CLOSED = (109, 233)  # Windows: ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED
 
 
 @contextmanager
@@ -61,11 +63,55 @@ def stoppable(*, on_stdin_close: bool = False) -> Iterator[Callable[[], bool]]:
 
 
 def _watch_stdin(asked: threading.Event, ended: threading.Event) -> None:
+    if os.name == "nt":
+        _watch_by_looking(_waiting_on_windows(), lambda count: os.read(0, count), asked, ended)
+        return
     # os.read, not sys.stdin: a buffered reader that waits in a thread cannot be closed when Python ends.
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
     _end(asked, ended)
+
+
+def _watch_by_looking(
+    waiting: Callable[[], int | None],
+    take: Callable[[int], bytes],
+    asked: threading.Event,
+    ended: threading.Event,
+) -> None:
+    """Never wait in a read: on Windows a pending read of a pipe blocks whoever asks the C library about that handle,
+    as OpenBLAS does while NumPy is imported (numpy issue 24290), and the run would hang at its start.
+
+    Args:
+        waiting: bytes that can be read at once, None when the input has closed. Raises OSError where it is no pipe.
+    """
+    with contextlib.suppress(OSError):
+        while (count := waiting()) is not None:
+            if count:
+                take(count)
+            elif ended.wait(_INPUT_LOOK_S):
+                return
+        _end(asked, ended)
+
+
+def _waiting_on_windows() -> Callable[[], int | None]:
+    import ctypes
+    import msvcrt
+    from ctypes import wintypes
+
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    handle = wintypes.HANDLE(msvcrt.get_osfhandle(0))
+
+    def waiting() -> int | None:
+        count = wintypes.DWORD()
+        if kernel.PeekNamedPipe(handle, None, 0, None, ctypes.byref(count), None):
+            return int(count.value)
+        code = ctypes.get_last_error()
+        if code in _CLOSED:
+            return None
+        raise OSError(code, "standard input is no pipe")
+
+    return waiting
 
 
 def _watch_parent(asked: threading.Event, ended: threading.Event) -> None:

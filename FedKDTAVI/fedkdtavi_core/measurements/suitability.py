@@ -161,7 +161,7 @@ def assess(
     if percent is None and text == "not recorded":
         concerns["phase"] = "cardiac phase not recorded: motion cannot be judged"
     elif percent is None and not systole and "diast" not in text.lower():
-        concerns["phase"] = f"when in the heartbeat the phase {text} is was not recorded: motion cannot be judged"
+        concerns["phase"] = f"phase {text} does not say when in the heartbeat: motion cannot be judged"
     elif (percent is not None and not SYSTOLE_PERCENT[0] <= percent <= SYSTOLE_PERCENT[1]) or "diast" in text.lower():
         concerns["phase"] = f"phase {text} is not systolic: the annulus may be larger in systole"
     contrast = None if blood is None else blood.contrasted

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 
+from . import ownPackages
 from .messages import Message, MessageFeed
 from .process import (
     ENVIRONMENT,
@@ -57,7 +58,7 @@ class BlockingProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=MODULE_FOLDER,
-                env=environment | ENVIRONMENT,
+                env=environment | ENVIRONMENT | ownPackages.environment(),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # no console flashes up on Windows
             )
         except OSError as error:

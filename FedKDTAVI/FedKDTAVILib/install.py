@@ -28,6 +28,7 @@ from slicer.i18n import tr as _
 
 from fedkdtavi_core.errors import FedKDTAVIError
 
+from . import ownPackages
 from .blockingProcess import BlockingProcess
 from .installSentences import importSentence, pipSentence
 from .process import Ended
@@ -45,6 +46,10 @@ APPROXIMATE_MB = {"onnxruntime": 17.2, "nibabel": 3.4, "matplotlib": 12.3}
 _PATIENCE = ["--retries", "1", "--timeout", "10"]
 _PIP = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--prefer-binary", *_PATIENCE]
 _TIMEOUT_S = 5.0
+_TRIAL = (
+    f"import os, sys; sys.path += filter(None, [os.environ.get('{ownPackages.VARIABLE}')]); "
+    "import nibabel, onnxruntime; onnxruntime.get_available_providers()"
+)
 
 
 class InstallError(FedKDTAVIError):
@@ -99,6 +104,9 @@ class InstallPlan:
         lines.append(total if self.exact else _("about {total} (an estimate)").format(total=total))
         where = self.wheelFolder or _("the Python package index (pypi.org, or what pip is set to)")
         lines.append(_("They come from {where}. What 3D Slicer has installed stays as it is.").format(where=where))
+        if ownPackages.areNeeded():
+            place = ownPackages.packagesFolder()
+            lines.append(_("The folder of 3D Slicer cannot be written, so they go into {place}.").format(place=place))
         return "\n".join(lines)
 
 
@@ -131,6 +139,7 @@ def missing() -> list[Requirement]:
     """
     from packaging.requirements import Requirement
 
+    ownPackages.use()
     importlib.invalidate_caches()
     found = runtimes()
     if len(found) > 1:
@@ -225,10 +234,22 @@ def install(plan: InstallPlan, onIdle: Callable[[], None] | None = None) -> None
     """
     wanted = missing()
     if wanted:
-        _pip([str(requirement) for requirement in wanted], wanted, plan.wheelFolder, onIdle)
+        if ownPackages.areNeeded():
+            _installApart(wanted, plan, onIdle)
+        else:
+            _pip([str(requirement) for requirement in wanted], wanted, plan.wheelFolder, onIdle)
         importlib.invalidate_caches()
     if problem := importProblem(onIdle):
         raise problem
+
+
+def _installApart(wanted: list[Requirement], plan: InstallPlan, onIdle: Callable[[], None] | None) -> None:
+    """What pip would install here, version by version and nothing else, into a folder of our own."""
+    exact = plan if plan.exact else installPlan(plan.wheelFolder, askIndex=True, onIdle=onIdle)
+    pins = [f"{package.name}=={package.version}" for package in exact.packages]
+    place = str(ownPackages.packagesFolder())
+    _pip([*pins, "--no-deps", "--upgrade", "--target", place], wanted, plan.wheelFolder, onIdle)
+    ownPackages.use()
 
 
 def ensureInstalled(
@@ -250,7 +271,7 @@ def ensureInstalled(
 
 def importProblem(onIdle: Callable[[], None] | None = None) -> InstallError | None:
     """Do the packages start? Tried in a child process: a library that crashes must not take Slicer along."""
-    ended = _run(["-c", "import nibabel, onnxruntime; onnxruntime.get_available_providers()"], onIdle)
+    ended = _run(["-c", _TRIAL], onIdle)
     if ended.exitCode == 0:
         return None
     return InstallError(importSentence(ended.log), ended.log)

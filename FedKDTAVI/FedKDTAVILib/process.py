@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 
 from fedkdtavi_core.errors import UsageError
 
+from . import ownPackages
 from .messages import Message, MessageFeed
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
@@ -113,7 +114,7 @@ class ChildProcess:
         qt = self._qt
         program = pythonExecutable()
         environment = qt.QProcessEnvironment.systemEnvironment()
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | ownPackages.environment()).items():
             environment.insert(name, value)
         for name in ENVIRONMENT_REMOVED:
             environment.remove(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from packaging.requirements import Requirement
 
 from fedkdtavi_core.bundle import resolver
 from fedkdtavi_core.errors import BundleError, UsageError
-from FedKDTAVILib import bundles, install
+from FedKDTAVILib import bundles, install, ownPackages
 from FedKDTAVILib.installSentences import importSentence, pipSentence
 from FedKDTAVILib.settings import ModuleSettings
 
@@ -116,6 +117,45 @@ def test_a_wheel_folder_that_lacks_something(monkeypatch, tmp_path):
     assert "fedkdtavi_trial" in caught.value.log
     with pytest.raises(install.InstallError, match="is no folder"):
         install.installPlan(str(tmp_path / "none"))
+
+
+def test_where_slicers_folder_cannot_be_written_packages_go_into_a_folder_of_our_own(monkeypatch, tmp_path):
+    folder, own = tmp_path / "wheels", tmp_path / "own ü"
+    folder.mkdir()
+    wheel(folder, "fedkdtavi_trial", "value = 1\n", "fedkdtavi_other\nRequires-Dist: packaging")
+    wheel(folder, "fedkdtavi_other", "value = 2\n")
+    monkeypatch.setattr(install, "missing", lambda: [Requirement("fedkdtavi_trial>=1")])
+    monkeypatch.setattr(install, "importProblem", lambda onIdle: None)
+    monkeypatch.setattr(ownPackages, "packagesFolder", lambda: own)
+    monkeypatch.setattr(ownPackages, "areNeeded", lambda: True)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert ownPackages.environment() == {}
+    plan = install.installPlan(str(folder))
+    assert str(own) in plan.text
+    install.install(plan)
+    # Nothing that is installed already comes along, and nothing comes before it.
+    assert {path.name for path in own.glob("*.py")} == {"fedkdtavi_trial.py", "fedkdtavi_other.py"}
+    assert sys.path[-1] == str(own) and install.installedVersion("fedkdtavi_other") == "1.0"
+    asked = install._run(["-c", f"import os; print(os.environ['{ownPackages.VARIABLE}'])"], None)
+    assert str(own) in asked.log
+    # The core's own entry puts it on its path.
+    program = """
+import runpy, sys
+sys.argv = ["fedkdtavi", "--version"]
+try:
+    runpy.run_module("fedkdtavi_core", run_name="__main__")
+except SystemExit:
+    print(sys.path[-1])
+"""
+    seen = install._run(["-c", program], None)
+    assert str(own) in seen.log
+
+
+def test_the_folder_of_this_python_can_be_written_or_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(ownPackages.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert not ownPackages.areNeeded() and not any(tmp_path.iterdir())
+    monkeypatch.setattr(ownPackages.sysconfig, "get_path", lambda name: str(tmp_path / "none"))
+    assert ownPackages.areNeeded()
 
 
 def test_the_import_is_tried_in_a_process_of_its_own(monkeypatch):

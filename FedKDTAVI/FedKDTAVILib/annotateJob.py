@@ -27,7 +27,7 @@ from .ctHandover import writeCt
 from .messages import Done, Failed, Message, ProgressMessage, helloProblem
 from .process import Ended, Process
 from .timeLeft import TimeLeft
-from .volumes import volumeFromNode
+from .volumes import fingerprint, volumeFromNode
 
 PREFIX = "FedKDTAVI-run-"
 _CT, _RESULT = "ct.nii", "result"
@@ -119,6 +119,7 @@ class AnnotateJob:
         """
         volume = volumeFromNode(self._node)
         self._grid = volume.grid
+        self._fingerprint = fingerprint(self._node)
         _removeOldFolders(self._place)
         if self._process is None:
             from .process import ChildProcess
@@ -252,6 +253,9 @@ class AnnotateJob:
     def _read(self, ended: Ended) -> JobResult:
         from fedkdtavi_core.labels.annotated import read_annotation
 
+        if self.volumeNode is not None and fingerprint(self.volumeNode) != self._fingerprint:
+            sentence = _("{name} was exchanged meanwhile (another phase?); nothing was changed: run again.")
+            return JobResult(code="input", sentence=sentence.format(name=self._name or _("the CT")))
         try:
             found = read_annotation(self._folder / "out" / _RESULT, self._grid)
         except FedKDTAVIError as error:

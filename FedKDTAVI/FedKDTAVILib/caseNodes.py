@@ -17,6 +17,7 @@ from .ghostNodes import createGhostNode
 from .labelState import MOVED_MM, REVIEWED
 from .prediction import movedPrediction, predicted, predictedLandmark
 from .transforms import transformed, worldFromNode
+from .volumes import fingerprint
 
 VOLUME, LANDMARKS, GHOST, CALCIFICATION, CONTOUR, STATE = (
     "inputVolume", "landmarks", "ghost", "calcification", "annulus", "caseState",
@@ -115,6 +116,7 @@ class CaseNodes:
         state.write(
             {
                 "provenance": provenance,
+                "voxels": fingerprint(volume),
                 "warnings": annotation.warnings,
                 "prediction": prediction,
                 "shown": None if contour is None else transformed(np.linalg.inv(toWorld), contour),
@@ -124,6 +126,21 @@ class CaseNodes:
             }
         )
         self._showGhost(prediction, toWorld)
+
+    def checkVolume(self) -> None:
+        """Are the CT's voxels still those that were annotated? Those of a sequence's proxy change with the phase shown.
+
+        Raises:
+            InputError: they are others.
+        """
+        known = self.state.read().get("voxels") if self.state else None  # scenes of older versions hold none
+        if known is not None and self.volume is not None and fingerprint(self.volume) != known:
+            raise InputError(
+                _(
+                    "{name} no longer holds the CT that was annotated; is another phase of a sequence shown? Show that "
+                    "phase again, or run on this one."
+                ).format(name=self.volume.GetName())
+            )
 
     def toAnnotation(self) -> Annotation:
         """The labels as they stand in the scene, in world RAS mm, with provenance.

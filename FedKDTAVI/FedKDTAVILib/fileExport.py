@@ -43,6 +43,7 @@ def exportFiles(caseNodes: CaseNodes, folder: Path, *, replace: bool = False) ->
     from fedkdtavi_core.measurements import measure
 
     annotation, volume = caseNodes.toAnnotation(), volumeFromNode(caseNodes.volume)
+    caseNodes.checkVolume()
     measurements = measure(volume, annotation)
     provenance = annotation.provenance
     annotation.provenance = anonymous_provenance(provenance)

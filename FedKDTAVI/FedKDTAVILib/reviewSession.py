@@ -43,7 +43,8 @@ class ReviewSession:
         cache: holds the CT; share it with the live measurements.
 
     Raises:
-        InputError: a node is gone, a point is there twice, or a non-linear transform stands above one.
+        InputError: a node is gone, a point is there twice, a non-linear transform stands above one, or the CT is
+            another phase than the one that was annotated.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ReviewSession:
         self.onChange = onChange
         self.onEnd = onEnd
         self._cache = cache or VolumeCache()
+        case.checkVolume()
         self._nodes = ReviewNodes(case)
         kept = case.state.read().get("review") or {}
         self.queue = ReviewQueue(self._nodes.annotation(), self._nodes.predictions(), kept.get("order"))

@@ -75,6 +75,7 @@ def exportCase(caseNodes: CaseNodes, siteFolder: Path, caseId: str | None = None
         raise UsageError(_("The reviewer has no pseudonym; set one in the settings and export again."))
     reviewer = check_pseudonym(reviewer)
     annotation = caseNodes.toAnnotation()
+    caseNodes.checkVolume()
     content = caseNodes.state.read()
     case = content.get("case") or {}
     volume = _kept(volumeFromNode(caseNodes.volume), case.get("ct"))

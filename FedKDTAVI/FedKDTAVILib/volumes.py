@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,13 @@ def voxels(node: Any) -> np.ndarray:
         array = array.astype(np.float32, order="K")
     array.flags.writeable = False  # what is mended for us must not change what the person sees
     return array
+
+
+def fingerprint(node: Any) -> str:
+    """Tells this volume's voxels from another's, by some 200,000 of them; the place in the world has no part in it."""
+    array = voxels(node)
+    some = array.reshape(-1, order="F")[:: max(1, array.size // _GLANCE_VOXELS)]
+    return hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + some.tobytes()).hexdigest()
 
 
 def worldAffine(node: Any) -> np.ndarray:

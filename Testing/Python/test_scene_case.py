@@ -13,7 +13,10 @@ from fedkdtavi_core.errors import InputError
 from FedKDTAVILib import calcificationNodes, contourNodes
 from FedKDTAVILib.carmPlot import CArmPlot
 from FedKDTAVILib.caseNodes import CaseNodes
+from FedKDTAVILib.fileExport import exportFiles
 from FedKDTAVILib.landmarkNodes import pointIndex, pointState, setPointState
+from FedKDTAVILib.reviewSession import ReviewSession
+from FedKDTAVILib.siteCase import exportCase
 
 
 def drag(caseNodes, labelId: str, by=(0.0, 0.0, 1.0)) -> np.ndarray:
@@ -141,6 +144,29 @@ def test_labels_belong_to_their_ct_when_another_is_chosen(caseNodes, annotation)
 
 def nodeIds() -> set[str]:
     return {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode")}
+
+
+def test_labels_do_not_move_to_another_phase_of_a_sequence(caseNodes, tmp_path):
+    """A sequence's proxy is one node whose voxels are exchanged as the phases are browsed."""
+    voxels = slicer.util.arrayFromVolume(caseNodes.volume)
+    before = voxels.copy()
+    caseNodes.checkVolume()
+    caseNodes.volume.SetOrigin(1.0, 2.0, 3.0)  # where it lies has no part in it
+    caseNodes.checkVolume()
+    voxels[:] = np.roll(before, 3, axis=0)
+    slicer.util.arrayFromVolumeModified(caseNodes.volume)
+    for refuse in (
+        caseNodes.checkVolume,
+        lambda: exportFiles(caseNodes, tmp_path / "files"),
+        lambda: exportCase(caseNodes, tmp_path / "site", reviewer="reader-1"),
+        lambda: ReviewSession(caseNodes),
+    ):
+        with pytest.raises(InputError, match="no longer holds the CT that was annotated"):
+            refuse()
+    assert not any(tmp_path.iterdir())
+    voxels[:] = before
+    slicer.util.arrayFromVolumeModified(caseNodes.volume)
+    caseNodes.checkVolume()
 
 
 def test_remove_leaves_what_was_there_before(ctVolumeNode, annotation):

@@ -274,6 +274,7 @@ def test_plain_files(caseNodes, tmp_path, monkeypatch):
 def test_fractions_of_a_hu_are_rounded_and_the_site_is_sound(caseNodes, tmp_path):
     array = slicer.util.arrayFromVolume(caseNodes.volume)
     slicer.util.updateVolumeFromArray(caseNodes.volume, array.astype(np.float32) + 0.25)
+    caseNodes.showAnnotation(caseNodes.toAnnotation())  # annotated as it is now
     folder = exportCase(caseNodes, tmp_path, reviewer="R1")
     assert re.fullmatch(r"case-[0-9a-f]{10}", folder.name)  # tells nothing of the CT
     volume = read_volume(folder / "ct.nii.gz")

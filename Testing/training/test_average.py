@@ -59,6 +59,14 @@ def test_unlike_networks_are_refused_by_name(two, tmp_path):
     larger, closer = tmp_path / "larger", tmp_path / "closer"
     networks.save(networks.build("teacher", {"channels": [4, 12]}), "teacher", larger)
     networks.save(networks.build("teacher", SMALL), "teacher", closer, {"closer_look_mm": 0.8})
+    sized = tmp_path / "sized"
+    networks.save(networks.build("teacher", SMALL), "teacher", sized, {"crop_size": 96})
+    # Older weights do not say how large a crop they learned from.
+    assert average({two[0]: 0.5, sized: 0.5}, tmp_path / "fits")["crop_size"] == 96
+    smaller = tmp_path / "smaller"
+    networks.save(networks.build("teacher", SMALL), "teacher", smaller, {"crop_size": 64})
+    with pytest.raises(UsageError, match="in another way"):
+        average({sized: 0.5, smaller: 0.5}, tmp_path / "mean")
     for other, words in ((larger, "another network"), (closer, "in another way"), (tmp_path / "none", "none")):
         with pytest.raises(UsageError, match=words) as refused:
             average({two[0]: 0.5, other: 0.5}, tmp_path / "mean")

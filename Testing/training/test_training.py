@@ -205,13 +205,20 @@ def test_an_unknown_key_is_refused_by_name(tmp_path):
         config.read(tmp_path / "nothing.json")
 
 
-SHIPPED = sorted(set(TINY.parent.glob("*.json")) - {TINY.parent / "next-round.json"})
+SHIPPED = sorted(path for path in TINY.parent.glob("*.json") if path.stem not in ("next-round", "finetune"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_every_shipped_configuration_is_valid(path):
     settings = config.read(path)
     networks.build(settings.task, settings.network)
+
+
+def test_the_shipped_finetuning_and_experiments_are_valid():
+    from fedkdtavi_training.federated import config as federated
+
+    for path in (TINY.parent / "finetune.json", TINY.parent / "distill" / "tiny.json"):
+        assert federated.read(path).student.rounds >= 1
 
 
 def test_learning_rate_warms_up_and_ends_low():

@@ -21,7 +21,8 @@ from fedkdtavi_core.errors import UsageError
 
 from . import networks, train
 
-_FED = ("crop_size", "crop_spacing_mm", "closer_look_mm", "readout")  # how a network is fed and read
+_LOOKS = ("closer_look_mm", "readout")  # said by all weights that do so
+_SIZES = ("crop_size", "crop_spacing_mm")  # not said by older weights
 
 
 def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
@@ -47,8 +48,9 @@ def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
             first, mean, kind, told = path, network, task, says
         elif (task, network.arguments) != (kind, mean.arguments):
             raise UsageError(f"{path}: is another network than {first}; give weights of the same kind and size.")
-        elif any(says.get(key) != told.get(key) for key in _FED):
+        elif _looks_otherwise(says, told):
             raise UsageError(f"{path}: looks at a CT in another way than {first}; their mean would fit neither.")
+        told = {key: says[key] for key in _SIZES if key in says} | told
         parts.append({"digest": train.digest(network.state_dict()), "share": share})
         for name, value in network.state_dict().items():
             sums[name] = sums.get(name, 0.0) + share * value.double() if value.is_floating_point() else value
@@ -57,6 +59,11 @@ def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
     told = {**told, "digest": train.digest(mean.state_dict()), "mean_of": parts}
     networks.save(mean, kind, out, told)
     return told
+
+
+def _looks_otherwise(says: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+    sizes = [key for key in _SIZES if key in says and key in told]
+    return any(says.get(key) != told.get(key) for key in (*_LOOKS, *sizes))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -38,7 +38,8 @@ def importSentence(log: str) -> str:
     if re.search(r"DLL load failed|DLL\)? initialization routine failed|WinError 1114", log):
         return _(
             "onnxruntime is installed but cannot start: install the current Microsoft Visual C++ Redistributable "
-            "({address}), then start 3D Slicer again."
+            "({address}), then start 3D Slicer again. If that does not help, as 3D Slicer brings an older one along: "
+            "in its Python console, slicer.util.pip_install('onnxruntime<1.21')."
         ).format(address=VC_RUNTIME)
     if re.search(r"GLIBC_|GLIBCXX_", log):
         return _("onnxruntime is installed but this system is too old for it; install an older onnxruntime (1.20).")

@@ -96,6 +96,33 @@ def test_a_number_that_is_not_finite_is_kept_for_the_judge_of_updates(update):
     assert np.isnan(wire.update_from_wire(changed, arrays).head_weights["hps"])
 
 
+def test_a_number_that_no_float_holds_is_no_crash(update):
+    header, arrays = wire.update_to_wire(update)
+    told = json.loads(header)
+    told["head_weights"] = {"hps": 10**400}
+    assert np.isnan(wire.update_from_wire(json.dumps(told), arrays).head_weights["hps"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "/tmp/elsewhere"}, {"name": "../student"}, {"name": "Student"}, {"pseudo_set": 3}],
+)
+def test_a_stage_names_no_place_of_a_site(stage, change):
+    header, arrays = wire.task_to_wire(Task("train", stage, 0, {"a.b": torch.ones(2)}))
+    told = json.loads(header)
+    told["stage"] |= change
+    with pytest.raises(wire.WireError):
+        wire.task_from_wire(json.dumps(told), arrays)
+
+
+def test_a_look_that_no_ct_has_is_refused(stage):
+    header, arrays = wire.task_to_wire(Task("train", stage, 0, {"a.b": torch.ones(2)}))
+    told = json.loads(header)
+    told["stage"]["training"]["loss"] = {"spacing_mm": 0.01}
+    with pytest.raises(wire.WireError):
+        wire.task_from_wire(json.dumps(told), arrays)
+
+
 def test_weights_that_cannot_be_written_to_come_as_a_copy(update):
     header, arrays = wire.update_to_wire(update)
     arrays = {name: np.asfortranarray(value)[::-1] for name, value in arrays.items()}

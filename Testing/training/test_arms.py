@@ -218,7 +218,7 @@ def test_the_shipped_matrix_asks_for_what_the_project_promises():
     for name in ("hard", "no-pseudo", "cnn", "local"):
         assert made[name].model_dump(exclude=same) == made["soft"].model_dump(exclude=same), name
     assert len({matrix.Unit(chosen, name, 1).digest("x") for name in chosen.arms}) == len(chosen.arms)
-    assert len(list(chosen.units())) <= 16  # what two cores may be asked for
+    assert len(list(chosen.units())) == 18  # six arms with three seeds
     steps = {  # of the student over all sites, and of the teachers in a round: the same budget for all
         name: (
             one.student.rounds * one.student.local_steps * len(one.sites),

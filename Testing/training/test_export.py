@@ -113,6 +113,19 @@ def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights
     assert verify(tmp_path / "b").name == "x 2" and len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("value", [1e6, float("nan")])
+def test_weights_that_fp16_does_not_hold_are_no_bundle(weights, tmp_path, value):
+    network = networks.build("teacher", {"channels": [4, 8]})
+    with torch.no_grad():
+        network.heads.hps.weight.fill_(value)
+    networks.save(network, "teacher", tmp_path / "w.safetensors")
+    with pytest.raises(export.ExportError, match=r"heads\.hps\.weight are not finite"):
+        export.assemble(
+            tmp_path / "b", weights / "coarse.safetensors", tmp_path / "w.safetensors", name="x", version="1"
+        )
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_student_is_fed_as_it_has_learned_and_a_bundle_lends_its_coarse_network(weights, tmp_path, capsys):
     student = tmp_path / "wide.safetensors"
     told = {"crop_size": 96, "crop_spacing_mm": 0.8}

@@ -17,7 +17,7 @@ from fedkdtavi_training.federated.labels import merge
 from fedkdtavi_training.federated.messages import Task
 from fedkdtavi_training.federated.samples import SiteSamples
 from fedkdtavi_training.federated.site import Site, examined, gather, inventory
-from fedkdtavi_training.federated.worker import SiteWorker
+from fedkdtavi_training.federated.worker import SiteWorker, TooFewError
 
 pytestmark = pytest.mark.torch
 SOFT = config.Pseudo(cap=0.7, min_certainty=0.2, min_plausibility=0.1)
@@ -178,6 +178,33 @@ def test_every_batch_has_a_true_label_and_every_case_is_shown(tmp_path):
         assert {first, second} & set(cases.labelled)
         assert {first, second} - set(cases.labelled)
     assert set(shown) == set(cases.paths)
+
+
+def test_pseudo_labels_of_other_teachers_are_not_learned_from(tmp_path):
+    """A site that was left out when labels were made still has those of a job before."""
+    site = Site("a", (hospitals.write(tmp_path)["a"],), tmp_path / "work")
+    for key, path in site.cases().items():
+        site.pseudo(1).save(key, guess(cache.load(path), case_digest=examined(path).digest))
+    made_by = site.pseudo(1).load(next(iter(site.cases()))).teachers
+    known = hospitals.stage(pseudo=SOFT, pseudo_set=1, pseudo_teachers=made_by)
+    assert gather(site, known).head_weights
+    others = hospitals.stage(pseudo=SOFT, pseudo_set=1, pseudo_teachers=dict.fromkeys(("hps", "ms", "calc"), "new"))
+    with pytest.raises(UsageError, match="made by other teachers"):
+        gather(site, others)
+
+
+def test_a_site_that_allows_no_round_on_few_cases_counts_those_that_are_shown(tmp_path):
+    site = Site("a", (hospitals.write(tmp_path)["a"],), tmp_path / "work")
+    stage = hospitals.stage(("ms",), training=hospitals.training(local_steps=1, batch=4, rounds=2))
+    found = gather(site, stage)
+    samples = SiteSamples(found, stage.for_site("a", len(found.paths), tmp_path), None)
+    shown = [len({samples.key(n) for n in range(first, first + 4)}) for first in (0, 4)]
+    assert max(shown) < 4  # samples repeat
+    weights = networks.build("teacher", stage.training.network, seed=1).state_dict()
+    for number, count in enumerate(shown):
+        with pytest.raises(TooFewError):
+            SiteWorker(site, least_cases=count + 1).work(Task("train", stage, number, weights))
+    assert SiteWorker(site, least_cases=shown[0]).work(Task("train", stage, 0, weights)).weights
 
 
 def test_stage_one_sees_only_what_is_labelled(tmp_path):

@@ -128,6 +128,22 @@ def test_updates_that_had_come_before_a_crash_are_not_asked_for_again(tmp_path):
     assert train.digest(resumed.weights) == train.digest(whole.weights)
 
 
+def test_updates_that_had_come_for_another_run_do_not_count(tmp_path):
+    """Same weights to start from, other data or settings: what was learned then may be held out now."""
+
+    def fails_at_b(task, update):
+        if update.site == "b":
+            raise KeyboardInterrupt
+        return update
+
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run(stage(), Sites({"a": 0.1, "b": 0.3}, fails_at_b), START, tmp_path, inputs={"a": "old"})
+    assert list(tmp_path.rglob("a.safetensors"))
+    again = Sites({"a": 0.1, "b": 0.3})
+    workflow.run(stage(), again, START, tmp_path, inputs={"a": "new"})
+    assert again.asked[:2] == [(0, "a"), (0, "b")]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_metric_that_is_not_finite_costs_no_round_and_is_named(tmp_path, bad):
     def disturb(task: Task, update: Update) -> Update:

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hospitals
 import pytest
 import standin
 
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_training.original import command, table
+from fedkdtavi_training import networks
+from fedkdtavi_training.federated.heads import floating
+from fedkdtavi_training.original import command, table, testing
 
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "train_federated.py"
 TINY = {"teacher": {"network": {"channels": [4, 8, 8, 8]}, "warmup": 1, "crop": 32}}
@@ -62,6 +65,14 @@ def test_testing_changes_nothing_that_is_learned(place, trained):
     ]
     assert digests[0] == digests[1]
     assert not (place / "runs" / "untested" / "test_sites.csv").exists()
+
+
+def test_an_update_of_the_transformer_comes_without_its_integer_buffers_and_is_tested_all_the_same(tmp_path):
+    hospitals.save(tmp_path / "case_000000.npz", 1, ["hps", "ms", "calc"])
+    stage = hospitals.stage(training=hospitals.training(model="student", network={}, crop=64))
+    weights = floating(networks.build("student", seed=1).state_dict())
+    row = testing.look_at(tmp_path / "case_000000.npz", stage, weights)
+    assert row["hinge_rcc_mm"] >= 0 and row["case"] == "000000"
 
 
 def test_mode_test_prints_and_writes_the_per_site_table(place, trained, capsys):

@@ -22,6 +22,7 @@ from fedkdtavi_core.errors import UsageError
 # Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
 Optimizer = Literal["adamw", "muon"]
+FINEST_MM = 0.4  # no CT is finer, and crops at 0.01 mm would fill a site's memory
 LOOK = (
     "voxel size (mm) of the closer look; crops cached that fine are shown at it, and at loss.spacing_mm, too, where "
     "they are large enough"
@@ -54,7 +55,7 @@ class LossConfig(_Strict):
     calc: float = Field(0.5, ge=0)
     distance: float = Field(0.1, ge=0, description="per mm of soft-argmax error, beside 1 for the cross-entropy")
     sigma_mm: float = Field(2.2, gt=0, description="of the landmarks' Gaussian targets")
-    spacing_mm: float = Field(1.25, gt=0, description="voxel size of the network's input")
+    spacing_mm: float = Field(1.25, ge=FINEST_MM, description="voxel size of the network's input")
     heart: float = Field(1.0, ge=0)
     root: float = Field(1.0, ge=0)
     coronary: float = Field(1.0, ge=0)
@@ -124,7 +125,7 @@ class TrainConfig(_Strict):
     workers: int = Field(0, ge=0, description="loader processes; the samples are the same for any number")
     init: Path | None = Field(None, description="safetensors to start from")
     crop: int = Field(64, gt=0)
-    closer_look_mm: float | None = Field(None, gt=0, description=LOOK)
+    closer_look_mm: float | None = Field(None, ge=FINEST_MM, description=LOOK)
     network: dict[str, Any] = Field(default_factory=dict)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -86,11 +86,17 @@ def _told(outputs: dict[str, torch.Tensor]) -> list[str]:
 
 
 def round_to_half(network: torch.nn.Module) -> torch.nn.Module:
-    """Round every floating-point weight to what fp16 holds, in place; returns the network."""
+    """Round every floating-point weight to what fp16 holds, in place; returns the network.
+
+    Raises ExportError when one is not finite then.
+    """
     with torch.no_grad():
         for value in network.state_dict().values():
             if value.is_floating_point():
                 value.copy_(value.half().float())
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ExportError(f"The weights {name} are not finite, or larger than fp16 holds (65504); train anew.")
     return network
 
 
@@ -116,6 +122,8 @@ def compare(network: torch.nn.Module, onnx: bytes, shapes: list[tuple[int, int, 
                 raise ExportError(
                     f"The exported network gives no {name!r} of shape {value.shape}; the export is unusable."
                 )
+            if not (np.isfinite(value).all() and np.isfinite(found[name]).all()):
+                raise ExportError(f"The network gives {name!r} that is not finite; the export is unusable.")
             worst = max(worst, float(np.abs(found[name] - value).max() / max(float(np.abs(value).max()), 1e-6)))
     if not worst <= TOLERANCE:
         raise ExportError(f"The exported network differs from the trained one by {worst:.2g} of the largest logit.")

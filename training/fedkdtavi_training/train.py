@@ -216,6 +216,8 @@ class Run:
             for key in {"exp_avg", "exp_avg_sq"} & found.keys():
                 # In the parameter's own memory layout, as the optimiser made it.
                 found[key] = torch.empty_like(parameter).copy_(found[key])
+            if "momentum_buffer" in found:  # Muon's, of the flattened weight
+                found["momentum_buffer"] = found["momentum_buffer"].to(parameter.device)
             if found:
                 self.optimizer.state[parameter].update(found)
 

@@ -15,6 +15,7 @@ from fedkdtavi_core import schema
 
 from ..config import (
     EXTRA_HEADS,
+    FINEST_MM,
     LOOK,
     AugmentConfig,
     LossConfig,
@@ -78,8 +79,8 @@ class Training(_Strict):
     moments: Literal["kept", "reset"] = Field("kept", description="of a site's optimiser, from one round to the next")
     ema: float = Field(0.0, ge=0, lt=1, description="moving average over the rounds, which is then the result; 0: none")
     workers: int = Field(0, ge=0, description="loader processes; the samples are the same for any number")
-    crop: int = Field(64, gt=0)
-    closer_look_mm: float | None = Field(None, gt=0, description=LOOK)
+    crop: int = Field(64, gt=0, le=256)
+    closer_look_mm: float | None = Field(None, ge=FINEST_MM, description=LOOK)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     device: Literal["cpu", "cuda"] = Field(
@@ -114,17 +115,19 @@ class Training(_Strict):
 class Stage(_Strict):
     """One network's training, resolved: what every site is told, and nothing about where anything lies.
 
-    ``pseudo_set`` is the number of the pseudo-labels that are learned from; None: true labels alone.
+    ``pseudo_set`` is the number of the pseudo-labels that are learned from, made by ``pseudo_teachers``; None: true
+    labels alone.
     """
 
-    name: str
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,40}$", description="also of folders at a site: no path")
     heads: tuple[str, ...]
     training: Training
     aggregation: Aggregation
     seed: int
     heads_only: bool = Field(False, description="the backbone is frozen")
     pseudo: Pseudo | None = None
-    pseudo_set: int | None = None
+    pseudo_set: int | None = Field(None, ge=1, le=2)
+    pseudo_teachers: dict[str, str] | None = Field(None, description="head -> digest of who made that set")
     test_ratio: float = 0.0
     deadline_s: float | None = None
 

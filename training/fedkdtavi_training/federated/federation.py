@@ -72,7 +72,8 @@ class Federation:
             pseudo = self._label(number, teachers)
             summary["pseudo_labels"].append(pseudo)
             name = "student" if experiment.pseudo.sets == 1 else f"student-{number}"
-            stage = self._stage(name, HEADS, experiment.student, pseudo_set=number)
+            made_by = {head: teacher.digest for head, teacher in teachers.items()}
+            stage = self._stage(name, HEADS, experiment.student, pseudo_set=number, pseudo_teachers=made_by)
             weights, summary["student"] = self._train(
                 stage, network, start, pseudo_labels=pseudo, inputs=pseudo["sites"]
             )

@@ -99,7 +99,7 @@ def gather(site: Site, stage: Stage) -> Cases:
     """The cases of ``site`` that teach ``stage``.
 
     Raises:
-        UsageError: the folder is empty, or its pseudo-labels have not been made.
+        UsageError: the folder is empty, or its pseudo-labels have not been made, or by other teachers.
     """
     store = None if stage.pseudo_set is None else site.pseudo(stage.pseudo_set)
     paths, labelled, digests = {}, [], []
@@ -111,6 +111,11 @@ def gather(site: Site, stage: Stage) -> Cases:
         guess = None if store is None else store.load(key)
         if guess is not None and guess.case_digest != digest:
             raise UsageError(f"{site.name}: {key} has changed since its pseudo-labels were made; make them anew.")
+        if guess is not None and stage.pseudo_teachers is not None and guess.teachers != stage.pseudo_teachers:
+            raise UsageError(
+                f"{site.name}: its pseudo-labels were made by other teachers (it was left out when they were made); it "
+                "takes part again once it has made its own."
+            )
         own = {head: truth[head] for head in stage.heads}
         merged = own if guess is None else _weights(merge(cache.load(path), guess, stage.pseudo))
         if not any(merged[head] for head in stage.heads):

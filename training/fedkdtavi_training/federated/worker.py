@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fedkdtavi_core.errors import FedKDTAVIError
+from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from ..disk import write_bytes
 from . import site_state
 from .local_train import local_round
 from .messages import Task, Update
 from .pseudo import label_site
+from .samples import SiteSamples
 from .site import Cases, Site, gather, inventory
 
 SKIPPED = "skipped.txt"  # in the site's own folder
@@ -44,6 +45,8 @@ class SiteWorker:
             heads = {head: count for head, count in found.items() if count > 0}
             metrics = {"cases": float(number), "unreadable": float(self._log_unreadable(task.stage.test_ratio))}
             return Update(self.site.name, task.round_number, "", {}, heads, metrics, digest)
+        if task.kind == "label" and not 1 <= task.round_number <= 2:
+            raise UsageError(f"{self.site.name}: pseudo-labels have no set {task.round_number}, only 1 and 2.")
         if task.kind == "label":
             self._cases = None
             # What these labels are made with is done; what learns from them may have begun before a server's restart.
@@ -52,8 +55,8 @@ class SiteWorker:
         stage = task.stage.digest()
         if self._cases is None or self._cases[0] != stage:
             self._cases = (stage, gather(self.site, task.stage))
-        found, training = len(self._cases[1].paths), task.stage.training
-        if found and min(found, training.steps(found) * training.batch) < self.least_cases:
+        found = len(self._cases[1].paths)
+        if found and self.least_cases > 1 and self._shown(task, self._cases[1]) < self.least_cases:
             raise TooFewError(
                 f"{self.site.name}: round {task.round_number + 1} of {task.stage.name} would learn from fewer than "
                 f"{self.least_cases} cases (it has {found}); nothing was trained, nothing is sent."
@@ -61,6 +64,14 @@ class SiteWorker:
         return local_round(
             task.stage, self.site, task.weights, task.round_number, cases=self._cases[1], report=self.report
         )
+
+    def _shown(self, task: Task, cases: Cases) -> int:
+        """How many different cases the samples of this round show."""
+        training = task.stage.training
+        config = task.stage.for_site(self.site.name, len(cases.paths), self.site.work)
+        samples, steps = SiteSamples(cases, config, task.stage.pseudo), training.steps(len(cases.paths))
+        first = task.round_number * steps * training.batch
+        return len({samples.key(n) for n in range(first, first + steps * training.batch)})
 
     def _log_unreadable(self, test_ratio: float) -> int:
         """Name the cases that are skipped in the site's own log; only their number is told."""

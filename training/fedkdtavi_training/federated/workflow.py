@@ -7,6 +7,7 @@ weights.
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -67,6 +68,7 @@ def run(
     # The updates of the last round are still there where a crash came between its checkpoint and their removal.
     shutil.rmtree(_folder(out, state.rounds - 1), ignore_errors=True)
     while state.rounds < stage.training.rounds:
+        _only_of_this_run(_folder(out, state.rounds), identity)
         state = _round(stage, driver, state, out, say, watch)
         curves.write(out / "curves.csv", state.history)  # before the checkpoint: after the last there is no next time
         state.save(path)
@@ -159,6 +161,7 @@ def _judge(
     if reason is not None:
         return None, row | {"outcome": "refused", "reason": reason}
     metrics, unsound = refusals.sound(update.metrics)
+    metrics = {name: value for name, value in metrics.items() if not name.startswith("weight_")}  # our own entries
     counted = {f"weight_{head}": weight for head, weight in update.head_weights.items()}
     row |= {"outcome": "averaged", "reason": unsound, "change": refusals.change(update.weights, task.weights)}
     row = {**metrics, **counted, "digest": update.digest} | row  # a site's word replaces nothing of ours
@@ -179,6 +182,14 @@ def _already(site: str, task: Task, base: str, folder: Path) -> tuple[Spilt, dic
     if header["base"] != base or header["row"]["round"] != task.round_number + 1:
         return None
     return Spilt(site, path, header["head_weights"]), header["row"]
+
+
+def _only_of_this_run(folder: Path, identity: dict[str, Any]) -> None:
+    """Updates that came before a crash count only for the very run they were made for: its settings, its data."""
+    path, own = folder / "run.json", json.dumps(identity, sort_keys=True)
+    if folder.exists() and not (path.exists() and path.read_text(encoding="utf-8") == own):
+        shutil.rmtree(folder)
+    files.write_bytes(path, own.encode())
 
 
 def _folder(out: Path, number: int) -> Path:

@@ -47,8 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             arrays, header = read_message(Path(asked["task"]))
             task = wire.task_from_wire(header, arrays)
-            if _look_closer(settings, task) or worker is None:
-                site, told = cropped(settings, _log), lambda done, todo: tell({"done": done, "todo": todo})
+            closer = _closer_than_before(settings, task)
+            if closer is not None or worker is None:
+                worker = None  # should cropping fail, nothing goes on with what was half cropped
+                site, told = cropped(settings, _log, closer), lambda done, todo: tell({"done": done, "todo": todo})
                 worker = SiteWorker(site, told, settings.least_cases)
             _answer(worker, task, Path(asked["answer"]))
             tell({"answer": asked["answer"]})
@@ -75,17 +77,20 @@ def code_of(error: FedKDTAVIError) -> wire.Code:
     return wire.Code.DATA if isinstance(error, InputError) else wire.Code.NOTHING_TO_LEARN
 
 
-def cropped(settings: SiteSettings, say: Callable[[str], None]) -> Site:
-    """The site with its datasets cropped; only what has changed is cropped anew.
+def cropped(settings: SiteSettings, say: Callable[[str], None], closer: float | None = None) -> Site:
+    """The site with its datasets cropped, as fine as asked for so far, or now as ``closer`` (mm) asks; only what has
+    changed is cropped anew.
 
     Raises:
         UsageError, InputError: one cannot be cropped.
     """
-    closest = _closest_look(settings)
+    closest = _closest_look(settings) if closer is None else closer
     crops = [
         crops_of(folder, settings.work / "crops" / str(number), settings.bundle, say, closest)
         for number, folder in enumerate(settings.folders)
     ]
+    if closer is not None:  # kept once it has worked
+        files.write_bytes(settings.work / CLOSEST, f"{closer:g}\n".encode())
     return Site(settings.name, tuple(crops), settings.work)
 
 
@@ -98,14 +103,13 @@ def _closest_look(settings: SiteSettings) -> float | None:
         raise InputError(f"{path} holds no number ({error}); delete it.") from error
 
 
-def _look_closer(settings: SiteSettings, task: Task) -> bool:
-    """Does this task ask for a closer look than any before it? Then the crops have to be cut anew."""
+def _closer_than_before(settings: SiteSettings, task: Task) -> float | None:
+    """The look (mm) that this task asks for, where it is closer than any before: then crops have to be cut anew."""
     asked = [task.stage.training.finest_mm, *(teacher.closer_look_mm for teacher in task.teachers.values())]
     wanted, before = min((look for look in asked if look is not None), default=None), _closest_look(settings)
     if wanted is None or (before is not None and wanted >= before):
-        return False
-    files.write_bytes(settings.work / CLOSEST, f"{wanted:g}\n".encode())
-    return True
+        return None
+    return wanted
 
 
 def _answer(worker: SiteWorker, task: Task, answer: Path) -> None:

@@ -168,7 +168,7 @@ def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
         if not (out / AGAIN).exists():
             break
         say(f"{what}: {kits.read(out / AGAIN, 'run')['site']} has come; going on with it")
-    if model(folder, task) is None:
+    if (out / FAILED).exists() or model(folder, task) is None:  # an older job may have left a model
         # A full disk keeps the controller from leaving its sentence; then the console may have it.
         told = (out / FAILED).read_text(encoding="utf-8").strip() if (out / FAILED).exists() else ""
         why = told or _reason(folder / engine.CONSOLE, printed) or why or "it gave no reason"
@@ -196,8 +196,9 @@ def _reason(console: Path, start: int) -> str | None:
 
 def model(folder: Path, task: int) -> Path | None:
     """The weights that a finished job has left."""
-    name = f"teacher-{HEADS[task - 1]}" if task else "student"
-    return next(iter(sorted((folder / kits.OUT / f"task-{task}").rglob(f"{name}.safetensors"))), None)
+    names = (f"teacher-{HEADS[task - 1]}",) if task else ("student-2", "student")  # of two sets of pseudo-labels
+    out = folder / kits.OUT / f"task-{task}"
+    return next((path for name in names for path in sorted(out.rglob(f"{name}.safetensors"))), None)
 
 
 def _plan(folder: Path) -> project.Project:

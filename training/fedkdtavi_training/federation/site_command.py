@@ -71,9 +71,9 @@ def request(
     key = kits.make_folder(folder / kits.KEY)
     if (key / f"{name}{enrol.REQUEST}").exists() and not again:
         raise UsageError(f"{folder}: has made a request already; send it, or make a new key with --again.")
+    kept = _own_settings(folder) if again and (folder / kits.SITE).exists() else {}  # before the key is replaced
     made = enrol.request(folder, key, plan, {"name": name, "type": "client", "org": site.org}, again=again)
     shutil.copyfile(file, folder / kits.PROJECT)
-    kept = _own_settings(folder) if again else {}
     settings = {
         "project": plan.name,
         "name": name,

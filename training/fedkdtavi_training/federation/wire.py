@@ -21,7 +21,7 @@ import fedkdtavi_core
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import FedKDTAVIError
 
-from ..config import EXTRA_HEADS
+from ..config import EXTRA_HEADS, FINEST_MM
 from ..federated.config import HEADS, Stage
 from ..federated.messages import Task, Teacher, Update, Weights
 
@@ -179,7 +179,7 @@ def _entries(header: str, keys: set[str], what: str) -> dict[str, Any]:
 def _voxel_size(told: Any) -> float | None:
     if told is None:
         return None
-    if not math.isfinite(float(told)) or float(told) <= 0:
+    if not math.isfinite(float(told)) or float(told) < FINEST_MM:
         raise ValueError("no voxel size")
     return float(told)
 
@@ -195,7 +195,14 @@ def _numbers(entries: Any) -> dict[str, float]:
     for value in entries.values():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise WireError("An update's table holds something else than numbers.")
-    return {str(name): float(value) if math.isfinite(value) else math.nan for name, value in entries.items()}
+    return {str(name): _finite(value) for name, value in entries.items()}
+
+
+def _finite(value: float) -> float:
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError:  # a whole number that no float holds
+        return math.nan
 
 
 def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> Weights:

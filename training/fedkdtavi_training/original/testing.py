@@ -103,7 +103,7 @@ def look_at(path: Path, stage: Stage, weights: Weights) -> Row:
     """One case: error of each landmark in mm (inf: not given; None: not labelled, or not learned), Dice of calcium."""
     training = stage.training
     network = networks.build(training.model, training.network)
-    network.load_state_dict(weights)
+    network.load_state_dict(network.state_dict() | dict(weights))  # rounds send no integer buffers
     case = cache.load(path)
     by_head = dict.fromkeys(stage.heads, network.eval())
     near = training.closer_look_mm

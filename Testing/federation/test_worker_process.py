@@ -107,18 +107,19 @@ def test_crops_are_cut_for_the_closest_look_that_was_asked_for(tmp_path):
     folders = (tmp_path / "made" / "site-1",)
     own = SiteSettings(name="a", schema_version=schema.SCHEMA_VERSION, folders=folders, work=tmp_path / "work")
 
-    def asked(look: float | None) -> bool:
+    def asked(look: float | None) -> float | None:
         stage = hospitals.stage(("hps",))
         training = stage.training.model_copy(update={"closer_look_mm": look})
-        return child._look_closer(own, Task("count", stage.model_copy(update={"training": training})))
+        return child._closer_than_before(own, Task("count", stage.model_copy(update={"training": training})))
 
-    def spacing() -> float:
-        (path,) = cache.files(list(child.cropped(own, lambda text: None).folders))
+    def spacing(closer: float | None = None) -> float:
+        (path,) = cache.files(list(child.cropped(own, lambda text: None, closer).folders))
         return cache.load(path).spacing
 
-    assert not asked(None) and spacing() == 1.25
-    assert asked(0.9) and not asked(0.9) and not asked(1.0)
-    assert spacing() == 0.9
+    assert asked(None) is None and spacing() == 1.25
+    assert asked(0.9) == 0.9 and spacing() == 1.25  # asked for, and not kept before it has worked
+    assert spacing(0.9) == 0.9
+    assert asked(0.9) is None and asked(1.0) is None and spacing() == 0.9
     (own.work / child.CLOSEST).write_text("near")
     with pytest.raises(InputError, match="holds no number"):
         child.cropped(own, lambda text: None)

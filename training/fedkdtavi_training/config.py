@@ -43,7 +43,7 @@ class _Strict(BaseModel):
 def without_the_usual(dumped: dict[str, Any]) -> dict[str, Any]:
     """So that the digests of usual runs are what they were before there was another device, look, scanner or
     optimiser."""
-    usual = {"device": "cpu", "closer_look_mm": None, "scanner": 0.0, "optimizer": "adamw"}
+    usual = {"device": "cpu", "closer_look_mm": None, "scanner": 0.0, "optimizer": "adamw", "pseudo_teachers": None}
     return {key: value for key, value in dumped.items() if key not in usual or value != usual[key]}
 
 

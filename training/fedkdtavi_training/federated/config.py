@@ -131,6 +131,10 @@ class Stage(_Strict):
     test_ratio: float = 0.0
     deadline_s: float | None = None
 
+    @model_serializer(mode="wrap")
+    def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_the_usual(dump(self))
+
     @property
     def averaged(self) -> tuple[str, ...]:
         """The heads that are averaged: those of the stage, and the heart's classes where the network has that head.

@@ -16,6 +16,7 @@ from typing import Any
 
 from fedkdtavi_core.errors import FedKDTAVIError, InputError, UsageError
 
+from ..cache import CROP_SPACING_MM
 from ..federated import files
 from ..federated.crops import crops_of
 from ..federated.messages import Task
@@ -106,10 +107,8 @@ def _closest_look(settings: SiteSettings) -> float | None:
 def _closer_than_before(settings: SiteSettings, task: Task) -> float | None:
     """The look (mm) that this task asks for, where it is closer than any before: then crops have to be cut anew."""
     asked = [task.stage.training.finest_mm, *(teacher.closer_look_mm for teacher in task.teachers.values())]
-    wanted, before = min((look for look in asked if look is not None), default=None), _closest_look(settings)
-    if wanted is None or (before is not None and wanted >= before):
-        return None
-    return wanted
+    wanted = min(look for look in asked if look is not None)
+    return wanted if wanted < (_closest_look(settings) or CROP_SPACING_MM) else None
 
 
 def _answer(worker: SiteWorker, task: Task, answer: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_training import config, networks, train
-from fedkdtavi_training.federated import files, local_norms, pace, site_state, workflow
+from fedkdtavi_training.federated import files, local_norms, site_state, workflow
 from fedkdtavi_training.federated.checkpoint import Checkpoint
 from fedkdtavi_training.federated.local_train import local_round
 from fedkdtavi_training.federated.messages import SiteFailedError, Task, Update
@@ -343,22 +343,6 @@ def test_a_late_site_is_left_out(site, tmp_path):
     with pytest.raises(train.TrainingError, match="no site gave a usable update"):
         workflow.run(hurried, PlainDriver([site]), begin(hurried), tmp_path / "out", say=said.append)
     assert "no answer before the deadline (1 of 2 steps)" in said[-1]
-
-
-def test_the_time_left_follows_the_rounds_whoever_is_missing(monkeypatch):
-    clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(pace.time, "monotonic", lambda: float(next(clock)))
-    said = []
-    told = pace.Pace(said.append, every_s=0.0)
-    told.begin("hps", 2, ("a", "b", "c", "d"))  # c has nothing to teach, b fails in the second round
-    for site, done in (("a", 1), ("a", 2), ("b", 2), ("d", 2), ("a", 1), ("a", 2), ("d", 1), ("d", 2)):
-        told.report(site, done, 2)
-    assert [line.split(" |")[0] for line in said] == [
-        *(f"hps: round 1/2, {what}" for what in ("a 1/2", "a 2/2", "b 2/2", "d 2/2")),
-        *(f"hps: round 2/2, {what}" for what in ("a 1/2", "a 2/2", "d 1/2", "d 2/2")),
-    ]
-    assert said[3].endswith("40 s left")  # half is done
-    assert said[-1].endswith("0 s left")
 
 
 def test_a_site_goes_on_with_its_own_norms_and_moments(tmp_path, chests):

@@ -64,7 +64,8 @@ def stoppable(*, on_stdin_close: bool = False) -> Iterator[Callable[[], bool]]:
 
 def _watch_stdin(asked: threading.Event, ended: threading.Event) -> None:
     if os.name == "nt":
-        _watch_by_looking(_waiting_on_windows(), lambda count: os.read(0, count), asked, ended)
+        with contextlib.suppress(OSError):  # there may be no standard input at all
+            _watch_by_looking(_waiting_on_windows(), lambda count: os.read(0, count), asked, ended)
         return
     # os.read, not sys.stdin: a buffered reader that waits in a thread cannot be closed when Python ends.
     with contextlib.suppress(OSError):

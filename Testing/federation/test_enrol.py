@@ -160,6 +160,17 @@ def test_a_protection_that_is_misspelt_is_refused_and_not_left_out(enrolled, tmp
         site_command.start(site, None, print)
 
 
+def test_a_ct_in_two_datasets_of_one_site_is_refused(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        write_site(folder, SiteInfo(folder.name, synthetic=True))
+        (folder / "cases" / folder.name).mkdir(parents=True)
+        write_record(folder / "cases" / folder.name / "labels.json", CaseRecord("ab" * 32, {}))
+    with pytest.raises(InputError, match="has a CT in common with"):
+        site_command._refuse_common_cts(folders)
+    site_command._refuse_common_cts(folders[:1])
+
+
 def test_an_approval_of_another_authority_is_refused(enrolled, tmp_path):
     wrong = "SHA256:" + ":".join(["00"] * 32)
     site = tmp_path / "site"

@@ -73,6 +73,12 @@ def test_unlike_networks_are_refused_by_name(two, tmp_path):
         assert str(other) in str(refused.value) and not (tmp_path / "mean").exists()
 
 
+def test_a_folder_that_is_not_there_is_made_and_a_file_in_its_place_refused(two, tmp_path):
+    average({two[0]: 0.5, two[1]: 0.5}, tmp_path / "new" / "mean")
+    with pytest.raises(UsageError, match="cannot be written"):
+        average({two[0]: 0.5, two[1]: 0.5}, two[0] / "mean")
+
+
 def test_the_command(two, tmp_path, capsys):
     words = [f"{two[0]}=0.5", f"{two[1]}=0.5"]
     assert commands.average([*words, "--out", str(tmp_path / "mean")]) == 0

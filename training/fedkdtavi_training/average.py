@@ -32,7 +32,8 @@ def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
     digest; ``mean_of`` names the digest and the share of each.
 
     Raises:
-        UsageError: shares that do not sum to 1, or weights that cannot be read or are of unlike networks.
+        UsageError: shares that do not sum to 1, weights that cannot be read or are of unlike networks, or ``out``
+            cannot be written.
     """
     if not math.isclose(sum(files.values()), 1.0, abs_tol=1e-6) or min(files.values()) <= 0:
         raise UsageError("The shares have to be positive and sum to 1, such as a.safetensors=0.5 b.safetensors=0.5.")
@@ -57,7 +58,11 @@ def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
     own = mean.state_dict()
     mean.load_state_dict({name: value.to(own[name].dtype) for name, value in sums.items()})
     told = {**told, "digest": train.digest(mean.state_dict()), "mean_of": parts}
-    networks.save(mean, kind, out, told)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        networks.save(mean, kind, out, told)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror or error}); choose another --out.") from error
     return told
 
 

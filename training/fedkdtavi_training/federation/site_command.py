@@ -120,6 +120,7 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
     datasets = [Path(dataset) for dataset in settings["datasets"]]
     for dataset in datasets:
         check(dataset, say)
+    _refuse_common_cts(datasets)
     kits.make_folder(folder / kits.WORK)
     own = _write_local(folder, settings, plan, bundle)
     if any((dataset / "site.json").is_file() for dataset in datasets):
@@ -132,6 +133,19 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
     say(f"{settings['name']}: {filtered}; rounds that would learn from fewer cases than {own.least_cases} are refused")
     say(f"{settings['name']}: connecting to {settings['server']}; Ctrl-C stops")
     return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say)
+
+
+def _refuse_common_cts(datasets: list[Path]) -> None:
+    """A CT in two datasets would count twice, and be held out in one while it is learned from in the other.
+
+    Raises:
+        InputError: two have one in common.
+    """
+    from fedkdtavi_core.site.dataset import open_site
+
+    from ..sites import check_distinct
+
+    check_distinct([open_site(dataset) for dataset in datasets if (dataset / "site.json").is_file()])
 
 
 def check(dataset: Path, say: Say = lambda text: None) -> None:

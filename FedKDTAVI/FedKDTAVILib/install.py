@@ -47,7 +47,7 @@ _PATIENCE = ["--retries", "1", "--timeout", "10"]
 _PIP = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--prefer-binary", *_PATIENCE]
 _TIMEOUT_S = 5.0
 _TRIAL = (
-    f"import os, sys; sys.path += filter(None, [os.environ.get('{ownPackages.VARIABLE}')]); "
+    "from fedkdtavi_core import folders; folders.use_packages(); "
     "import nibabel, onnxruntime; onnxruntime.get_available_providers()"
 )
 

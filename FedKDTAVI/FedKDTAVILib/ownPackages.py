@@ -13,8 +13,6 @@ from pathlib import Path
 
 from fedkdtavi_core import folders
 
-VARIABLE = "FEDKDTAVI_PACKAGES"  # tells the child process (fedkdtavi_core.__main__)
-
 
 def packagesFolder() -> Path:
     """The folder, for the Python that runs here; it may not be there yet."""
@@ -40,4 +38,4 @@ def use() -> None:
 def environment() -> dict[str, str]:
     """What a child process is told of it."""
     folder = packagesFolder()
-    return {VARIABLE: str(folder)} if folder.is_dir() else {}
+    return {folders.PACKAGES: str(folder)} if folder.is_dir() else {}

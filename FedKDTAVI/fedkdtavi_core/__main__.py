@@ -4,12 +4,12 @@ import contextlib
 import os
 import sys
 
+from . import folders
 from .cli.main import main
 from .errors import EXIT_CANCELLED
 
 if __name__ == "__main__":
-    # Packages that could not be put beside 3D Slicer's own (FedKDTAVILib.ownPackages); last, to replace nothing.
-    sys.path += filter(None, [os.environ.get("FEDKDTAVI_PACKAGES")])
+    folders.use_packages()
     code = main()
     if code == EXIT_CANCELLED:
         # All is put in order and somebody waits: Python taking itself and its libraries apart can take a second.

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 NAME = "FedKDTAVI"
+PACKAGES = "FEDKDTAVI_PACKAGES"  # variable of the environment: see :func:`use_packages`
 
 
 def user_data() -> Path:
@@ -25,6 +26,14 @@ def user_log() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Logs" / NAME
     return _absolute("XDG_STATE_HOME", Path.home() / ".local" / "state") / NAME / "log"
+
+
+def use_packages() -> None:
+    """Let this process find packages that could not be put beside 3D Slicer's own; last, so that they replace nothing.
+
+    Where they lie is told by whoever started it (``FedKDTAVILib.ownPackages``).
+    """
+    sys.path += filter(None, [os.environ.get(PACKAGES)])
 
 
 def _windows() -> Path:

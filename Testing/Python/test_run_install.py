@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from fedkdtavi_core import folders
 from fedkdtavi_core.bundle import resolver
 from fedkdtavi_core.errors import BundleError, UsageError
 from FedKDTAVILib import bundles, install, ownPackages
@@ -136,7 +137,7 @@ def test_where_slicers_folder_cannot_be_written_packages_go_into_a_folder_of_our
     # Nothing that is installed already comes along, and nothing comes before it.
     assert {path.name for path in own.glob("*.py")} == {"fedkdtavi_trial.py", "fedkdtavi_other.py"}
     assert sys.path[-1] == str(own) and install.installedVersion("fedkdtavi_other") == "1.0"
-    asked = install._run(["-c", f"import os; print(os.environ['{ownPackages.VARIABLE}'])"], None)
+    asked = install._run(["-c", f"import os; print(os.environ['{folders.PACKAGES}'])"], None)
     assert str(own) in asked.log
     # The core's own entry puts it on its path.
     program = """

@@ -15,9 +15,6 @@ Synthetic phantoms; not for clinical use.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import common
 import numpy as np
 
@@ -64,17 +61,12 @@ def look(key, bundle) -> dict[str, float | None]:
 
 def main() -> None:
     """Run over all CTs with a root and write results/calcium.csv."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", type=Path, nargs="+", help="folders written by `fedkdtavi phantom --test`")
-    parser.add_argument("--bundle", type=Path)
-    arguments = parser.parse_args()
+    folders, bundle = common.cases_and_bundle(__doc__)
 
-    from fedkdtavi_core.bundle import resolver
     from fedkdtavi_training import evaluate
 
-    bundle = resolver.resolve(arguments.bundle)
     rows = []
-    for folder in arguments.cases:
+    for folder in folders:
         keys = [key for key in evaluate.read_keys(folder) if key.has_root]
         seen = {key.case: look(key, bundle) for key in keys}
         for styles, inside in (("in range", True), ("out of range", False)):

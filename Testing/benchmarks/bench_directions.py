@@ -20,9 +20,6 @@ CTs with contrast only, hinge points over 8 mm off left out and counted. Synthet
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import common
 import numpy as np
 
@@ -72,20 +69,15 @@ def hinges(volume, bundle, turn: np.ndarray) -> np.ndarray | None:
 
 def main() -> None:
     """Run over all CTs with contrast and a root, and write results/directions.csv."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", type=Path, nargs="+", help="folders written by `fedkdtavi phantom --test`")
-    parser.add_argument("--bundle", type=Path)
-    arguments = parser.parse_args()
+    folders, bundle = common.cases_and_bundle(__doc__)
 
     from fedkdtavi_core import schema
-    from fedkdtavi_core.bundle import resolver
     from fedkdtavi_core.measurements import annulus_plane
     from fedkdtavi_core.readers import read_volume
     from fedkdtavi_training import evaluate
 
-    bundle = resolver.resolve(arguments.bundle)
     rows = []
-    for folder in arguments.cases:
+    for folder in folders:
         collected: dict[str, list[float]] = {}
         cts = left_out = 0
         for key in evaluate.read_keys(folder):

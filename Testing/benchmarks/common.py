@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import platform
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedkdtavi_core.bundle import Bundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -15,6 +20,21 @@ SPACING = (0.75, 0.75, 1.0)
 
 for room in ("FedKDTAVI", "training"):  # the checkout's own copy, installed or not
     sys.path.insert(0, str(REPOSITORY / room))
+
+
+def cases_and_bundle(about: str) -> tuple[list[Path], Bundle]:
+    """What a benchmark on virtual hospitals is given: their folders, and the bundle, the one in use if not named.
+
+    Args:
+        about: the benchmark's docstring, whose first line ``--help`` shows.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("cases", type=Path, nargs="+", help="folders written by `fedkdtavi phantom --test`")
+    parser.add_argument("--bundle", type=Path)
+    arguments = parser.parse_args()
+    from fedkdtavi_core.bundle import resolver
+
+    return arguments.cases, resolver.resolve(arguments.bundle)
 
 
 def machine() -> str:

@@ -66,7 +66,7 @@ def rows_of(name: str, model: bundle.Bundle, poses: int) -> list[dict[str, objec
     source = folder if name.endswith("-dicom") else next(folder.glob("*ct.nii.gz"))
     volume = read_volume(source)
     truth, later = points_of(READINGS, name), points_of(LATER, name)
-    rows = []
+    made, rows = model.digest[:16], []
     for number in range(poses if truth else 1):
         move = pose_of(number, volume, volume.grid.to_ras((np.array(volume.array.shape) - 1) / 2))
         scale = float(np.cbrt(np.linalg.det(move[:3, :3])))
@@ -74,7 +74,7 @@ def rows_of(name: str, model: bundle.Bundle, poses: int) -> list[dict[str, objec
             found = pipeline.annotate(Volume(volume.array, move @ volume.affine, volume.info), model)
         except FedKDTAVIError as error:
             told = f"{error.code}: {error}".replace(str(source), name)
-            rows.append(dict(zip(FIELDS[1:], (name, number, "", "", "", "", told), strict=True)))
+            rows.append(dict(zip(FIELDS, (made, name, number, "", "", "", "", told), strict=True)))
             continue
         for label in schema.LANDMARK_IDS:
             mark = found.landmarks[label]
@@ -87,7 +87,7 @@ def rows_of(name: str, model: bundle.Bundle, poses: int) -> list[dict[str, objec
                 errors.append(round(float(np.linalg.norm(mark.position - there)) / scale, 2))
             confidence = "" if mark.confidence is None else round(mark.confidence, 3)
             outcome = "missing" if mark.position is None else "; ".join(mark.flags)
-            rows.append(dict(zip(FIELDS[1:], (name, number, label, *errors, confidence, outcome), strict=True)))
+            rows.append(dict(zip(FIELDS, (made, name, number, label, *errors, confidence, outcome), strict=True)))
     return rows
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     model = bundle.resolve(options.bundle)
     rows: list[dict[str, object]] = []
     for name in [*READINGS, *WITHOUT_READING]:
-        mine = [{"bundle": model.digest[:16], **row} for row in rows_of(name, model, options.poses)]
+        mine = rows_of(name, model, options.poses)
         rows += mine
         for number in sorted({int(row["pose"]) for row in mine}):
             here = [row for row in mine if row["pose"] == number]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,5 +85,5 @@ def main(arguments: list[str] | None = None) -> int:
             files[Path(path)] = files.get(Path(path), 0.0) + float(share)
         except ValueError:
             raise UsageError(f"{word}: give WEIGHTS=SHARE with a number, such as weights.safetensors=0.5.") from None
-    print(json.dumps(average(files, options.out)["mean_of"], indent=2), file=sys.stdout)
+    print(json.dumps(average(files, options.out)["mean_of"], indent=2))
     return 0

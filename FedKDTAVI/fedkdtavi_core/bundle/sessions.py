@@ -72,16 +72,19 @@ class Session:
         try:
             outputs = self._session.run(None, feed)
         except _failures(onnxruntime) as error:
-            if self.device == "cpu" and _is_memory(error):
-                raise InputError(
-                    f"{self.name}: too little memory is free to run the network; close other programs and run again."
-                ) from error
             if self.device == "cpu":
-                raise BundleError(f"{self.name}: the network cannot be run ({_first_line(error)}).") from error
+                raise self._refused(error) from error
             self._fall_back(f"The GPU failed ({_first_line(error)})")
             return self(image)
         names = [entry.name for entry in self._session.get_outputs()]
         return {name: np.asarray(value, np.float32) for name, value in zip(names, outputs, strict=True)}
+
+    def _refused(self, error: BaseException) -> InputError | BundleError:
+        if _is_memory(error):
+            return InputError(
+                f"{self.name}: too little memory is free to run the network; close other programs and run again."
+            )
+        return BundleError(f"{self.name}: the network cannot be run ({_first_line(error)}).")
 
     def _start_cuda(self) -> None:
         import onnxruntime

@@ -82,7 +82,7 @@ def measure_again(args: argparse.Namespace, progress: Progress) -> dict[str, Any
         shutil.copytree(folder, fresh, dirs_exist_ok=True)
         _write(fresh, volume, found, measurements)
         if not args.no_report:
-            options.draw_report(volume, found.annotation, measurements, fresh, folder.resolve().name)
+            options.draw_report(volume, found.annotation, measurements, fresh, folder.name)
         progress.check()  # the last moment to stop
         if _saved(folder) != seen:  # by a person at work in Slicer; the folder is about to be replaced
             raise UsageError(f"{folder}: its labels were saved anew meanwhile; nothing was replaced, run again.")

@@ -102,22 +102,23 @@ def read_annotation(folder: Path, grid: Grid) -> AnnotatedCT:
     found = read_landmarks(folder / LANDMARKS)
     segment = read_segment(folder / CALCIFICATION, grid)
     result = AnnotatedCT(Annotation(), provenance, [], [*found.notes, *segment.notes])
-    before = provenance.get("landmarks")
-    before = before if isinstance(before, dict) else {}
+    before = _landmarks_before(provenance)
     for label_id, landmark in found.landmarks.items():
         kept, changed = _compared(landmark, before.get(label_id))
         result.annotation.landmarks[label_id] = kept
         if changed:
             result.changed.append(label_id)
     result.annotation.calcification = segment.mask
-    result.annotation.calcification_status = edited_mask(segment.mask, segment.status, provenance)
-    if mask_digest(segment.mask) != provenance.get("calcification_sha256", mask_digest(segment.mask)):
+    edited = mask_changed(segment.mask, provenance)
+    result.annotation.calcification_status = status_of(segment.status, edited)
+    if edited:
         result.changed.append("calcification")
     if (folder / CONTOUR).is_file():
         contour, status = read_contour(folder / CONTOUR)
         result.annotation.annulus_contour = contour
-        result.annotation.contour_status = edited_curve(contour, status, provenance)
-        if not _same_curve(contour, provenance.get("annulus_contour_ras_mm")):
+        edited = curve_changed(contour, provenance)
+        result.annotation.contour_status = status_of(status, edited)
+        if edited:
             result.changed.append("annulus_contour")
     _restore_absent(result.annotation, provenance.get("statuses"))
     result.annotation.provenance = provenance
@@ -169,20 +170,28 @@ def provenance_beside(path: Path) -> dict[str, Any] | None:
 
 def moved_landmarks(landmarks: dict[str, Landmark], provenance: dict[str, Any]) -> dict[str, Landmark]:
     """The landmarks, those that lie elsewhere than they were predicted as corrected: Slicer leaves their status."""
-    before = provenance.get("landmarks")
-    before = before if isinstance(before, dict) else {}
+    before = _landmarks_before(provenance)
     return {i: _compared(landmark, before.get(i))[0] for i, landmark in landmarks.items()}
 
 
-def edited_mask(mask: np.ndarray | None, status: Status, provenance: dict[str, Any]) -> Status:
-    """The status of a segment: corrected, where it was predicted otherwise than it is now."""
-    changed = mask_digest(mask) != provenance.get("calcification_sha256", mask_digest(mask))
-    return Status.CORRECTED if changed and status is Status.PREDICTED else status
+def _landmarks_before(provenance: dict[str, Any]) -> dict[str, Any]:
+    before = provenance.get("landmarks")
+    return before if isinstance(before, dict) else {}
 
 
-def edited_curve(curve: np.ndarray, status: Status, provenance: dict[str, Any]) -> Status:
-    """The status of a contour, likewise."""
-    changed = not _same_curve(curve, provenance.get("annulus_contour_ras_mm"))
+def mask_changed(mask: np.ndarray | None, provenance: dict[str, Any]) -> bool:
+    """Is the segment another than the one that was predicted?"""
+    digest = mask_digest(mask)
+    return digest != provenance.get("calcification_sha256", digest)
+
+
+def curve_changed(curve: np.ndarray, provenance: dict[str, Any]) -> bool:
+    """Is the contour another than the one that was predicted?"""
+    return not _same_curve(curve, provenance.get("annulus_contour_ras_mm"))
+
+
+def status_of(status: Status, changed: bool) -> Status:
+    """What a file says, and corrected where it says predicted of what has changed since: Slicer leaves the status."""
     return Status.CORRECTED if changed and status is Status.PREDICTED else status
 
 

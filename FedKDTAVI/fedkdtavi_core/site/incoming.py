@@ -14,12 +14,13 @@ from ..annotation import Annotation, Landmark, Status
 from ..errors import InputError, UsageError
 from ..labels.annotated import (
     PROVENANCE,
-    edited_curve,
-    edited_mask,
+    curve_changed,
+    mask_changed,
     moved_landmarks,
     provenance_beside,
     read_annotation,
     read_provenance,
+    status_of,
 )
 from ..labels.jsonfile import read_json
 from ..labels.markups import read_contour, read_landmarks
@@ -160,7 +161,7 @@ def _from_file(path: Path, grid: Grid) -> Incoming:
     beside = provenance_beside(path)  # the prediction it can be compared with
     if path.name.lower().endswith(".nrrd"):
         segment = read_segment(path, grid)
-        status = segment.status if beside is None else edited_mask(segment.mask, segment.status, beside)
+        status = status_of(segment.status, beside is not None and mask_changed(segment.mask, beside))
         return Incoming(mask=None if segment.mask is None else (segment.mask, status), notes=segment.notes)
     markups = read_json(path, "a Slicer markups file (.mrk.json)").get("markups")
     kinds = {m.get("type") for m in markups if isinstance(m, dict)} if isinstance(markups, list) else set()
@@ -168,7 +169,7 @@ def _from_file(path: Path, grid: Grid) -> Incoming:
         contour, status = read_contour(path)
         # A curve that no program marked as its own was drawn by a person.
         status = status if _says_status(markups) else Status.CORRECTED
-        return Incoming(contour=(contour, status if beside is None else edited_curve(contour, status, beside)))
+        return Incoming(contour=(contour, status_of(status, beside is not None and curve_changed(contour, beside))))
     read = read_landmarks(path)
     if beside is not None:
         read.landmarks = moved_landmarks(read.landmarks, beside)

@@ -45,9 +45,9 @@ class SiteWorker:
             heads = {head: count for head, count in found.items() if count > 0}
             metrics = {"cases": float(number), "unreadable": float(self._log_unreadable(task.stage.test_ratio))}
             return Update(self.site.name, task.round_number, "", {}, heads, metrics, digest)
-        if task.kind == "label" and not 1 <= task.round_number <= 2:
-            raise UsageError(f"{self.site.name}: pseudo-labels have no set {task.round_number}, only 1 and 2.")
         if task.kind == "label":
+            if not 1 <= task.round_number <= 2:
+                raise UsageError(f"{self.site.name}: pseudo-labels have no set {task.round_number}, only 1 and 2.")
             self._cases = None
             # What these labels are made with is done; what learns from them may have begun before a server's restart.
             site_state.forget(self.site.work / "state", ["teacher-*", f"student-{task.round_number - 1}"])

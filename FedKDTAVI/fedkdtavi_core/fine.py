@@ -82,6 +82,22 @@ def root_center(points: Mapping[str, np.ndarray | None]) -> np.ndarray | None:
     return plane.hinges.mean(axis=0) + ROOT_SHIFT_MM * plane.normal
 
 
+def root_axes(points: Mapping[str, np.ndarray | None]) -> np.ndarray | None:
+    """(3, 3) orthonormal axes of the root, as columns in RAS: towards the RCC hinge point, across it, along the normal.
+
+    In a crop along these axes the annulus plane lies flat and every root is turned alike: what the refiner looks at.
+    None when the hinge points do not define a plane.
+    """
+    from .measurements.plane import annulus_plane
+    from .measurements.row import NotMeasurable
+
+    try:
+        plane = annulus_plane(points)
+    except NotMeasurable:
+        return None
+    return np.stack([plane.u, plane.v, plane.normal], axis=1)
+
+
 def predict(
     volume: Volume, bundle: Bundle, center_ras: np.ndarray, device: str = "auto", progress: Progress = SILENT
 ) -> FineResult:
@@ -177,9 +193,11 @@ def decode(outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Gr
 
 
 def output_grid(crop: Grid, size: int) -> Grid:
-    """The grid of ``size``^3 voxels that covers the same field of view as a cubic crop."""
+    """The grid of ``size``^3 voxels that covers the same field of view as a cubic crop, along the same axes."""
     center = crop.to_ras((np.array(crop.shape) - 1) / 2)
-    return geometry.crop_grid(center, size, float(crop.spacing[0]) * crop.shape[0] / size)
+    return geometry.crop_grid(
+        center, size, float(crop.spacing[0]) * crop.shape[0] / size, crop.affine[:3, :3] / crop.spacing
+    )
 
 
 def combine(views: list[heatmap.Decoded], looks: int | None = None) -> tuple[np.ndarray, np.ndarray, float]:

@@ -18,12 +18,22 @@ _CLOSE = 1.02
 _DIAGONAL = 1e-5
 
 
-def crop_grid(center_ras: np.ndarray, size: int = 64, spacing: float = 1.25) -> Grid:
-    """A cube of ``size``^3 voxels of ``spacing`` mm with axes R, A, S, centred on ``center_ras`` ((3,) RAS mm)."""
+def crop_grid(center_ras: np.ndarray, size: int = 64, spacing: float = 1.25, axes: np.ndarray | None = None) -> Grid:
+    """A cube of ``size``^3 voxels of ``spacing`` mm, centred on ``center_ras`` ((3,) RAS mm).
+
+    Args:
+        axes: (3, 3) orthonormal, its columns the directions of i, j, k in RAS; R, A, S when None.
+    """
     center = np.asarray(center_ras, float)
     if center.shape != (3,) or not np.all(np.isfinite(center)):
         raise ValueError(f"center_ras must be three finite numbers in mm, not {center_ras!r}")
-    return _ras_grid(center, np.full(3, int(size)), float(spacing))
+    grid = _ras_grid(center, np.full(3, int(size)), float(spacing))
+    if axes is None:
+        return grid
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(axes, float) * float(spacing)
+    affine[:3, 3] = center - affine[:3, :3] @ (np.full(3, int(size)) - 1) / 2
+    return Grid(grid.shape, affine)
 
 
 def coarse_grid(

@@ -101,7 +101,7 @@ class AugmentConfig(_Strict):
 class TrainConfig(_Strict):
     """One run of ``fedkdtavi train``."""
 
-    task: Literal["coarse", "student", "teacher", "unetr"]
+    task: Literal["coarse", "student", "teacher", "unetr", "refiner"]
     cache: list[Path] = Field(min_length=1, description="folders written by `fedkdtavi phantom --cache`")
     out: Path
     held_out: int = Field(
@@ -134,6 +134,11 @@ class TrainConfig(_Strict):
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return without_the_usual(dump(self))
+
+    @property
+    def aligned(self) -> bool:
+        """Is the network shown crops along the root's own axes?"""
+        return self.task == "refiner"
 
     def looks_at(self, cached_mm: float, side: int) -> tuple[float, ...]:
         """Spacings (mm) at which the network may be shown a crop of ``side`` voxels that was cached at ``cached_mm``.

@@ -42,6 +42,12 @@ def root_centre(points: np.ndarray, spacing: float) -> np.ndarray | None:
     return None if centre is None else centre / spacing
 
 
+def root_axes(points: np.ndarray) -> np.ndarray | None:
+    """(7, 3) mm along R, A, S, in schema order -> (3, 3) axes of the root, as the core defines them; None without."""
+    known = {name: point for name, point in zip(schema.LANDMARK_IDS, points, strict=True) if np.isfinite(point).all()}
+    return fine.root_axes(known)
+
+
 class Transform:
     """Output voxel q of a crop -> source voxel A (q - c) + t + d(q), with a coarse random displacement d.
 
@@ -142,8 +148,12 @@ def draw_transform(
     source_spacing: float,
     spacing: float,
     shape: tuple[int, ...],
+    axes: np.ndarray | None = None,
 ) -> Transform:
-    """A random pose of the crop: rotation about any axis, anisotropic scale, elastic displacement (no mirroring)."""
+    """A random pose of the crop: rotation about any axis, anisotropic scale, elastic displacement (no mirroring).
+
+    ``axes`` (3, 3): directions of the crop's axes before it is turned at random; R, A, S when None.
+    """
     options = config.augment
     axis = rng.normal(size=3)
     axis /= np.linalg.norm(axis)
@@ -151,6 +161,8 @@ def draw_transform(
     scale = 1 + rng.uniform(-options.scale, options.scale) * 0.8 + rng.uniform(-0.2, 0.2, 3) * options.scale
     shear = np.eye(3) + rng.normal(0, options.shear, (3, 3)) * (1 - np.eye(3))
     matrix = rotation_about(axis, angle) @ shear @ np.diag(scale) * (spacing / source_spacing)
+    if axes is not None:
+        matrix = axes @ matrix
     knots = None
     if options.elastic_mm > 0:
         size = rng.uniform(0, options.elastic_mm) / source_spacing
@@ -227,17 +239,26 @@ class CropDataset(Dataset):
             shift *= nearer * options.jitter_far_mm * rng.random() / np.linalg.norm(shift)
         else:
             shift = rng.normal(0, nearer * options.jitter_near_mm, 3)
-        transform = draw_transform(rng, self.config, middle + shift / case.spacing, case.spacing, spacing, (size,) * 3)
+        axes = root_axes(labels.points * case.spacing) if self.config.aligned else None
+        transform = draw_transform(
+            rng, self.config, middle + shift / case.spacing, case.spacing, spacing, (size,) * 3, axes
+        )
         fill = -1024.0 if rng.random() < 0.15 else None
         coronary = np.zeros(case.hu.shape, np.uint8) if case.coronary is None else case.coronary
         network = self.config.network
         extra = networks.extras(network)
         heart_needed = networks.sees_heart(network) or "heart" in extra
         maps = ([case.heart] if heart_needed else []) + ([coronary] if "coronary" in extra else [])
-        hu, (calc, *maps) = transform.sample(case.hu, [labels.calc, *maps], fill)
+        source = case.hu
+        if self.config.aligned:  # its crop lies aslant in the scanner's picture, whose slices run along the body
+            source = augment.apply(source.astype(np.float32), labels.points, case.spacing, options, rng)
+        hu, (calc, *maps) = transform.sample(source, [labels.calc, *maps], fill)
         points = transform.inverse(labels.points)
-        hu = augment.apply(hu, points, spacing, options, rng)
+        if not self.config.aligned:
+            hu = augment.apply(hu, points, spacing, options, rng)
         sample = crop_sample(hu, points, calc, self.config, calc_labelled=labels.calc_weight > 0)
+        if self.config.aligned and axes is None:  # a pose that nobody knows: it would be a crop of another kind
+            sample["mask"] = np.zeros_like(sample["mask"])
         if self.config.closer_look_mm is not None:
             sample["voxel_mm"] = np.float32(spacing)
         if labels.covariance is not None:

@@ -133,7 +133,7 @@ def total(task: str, outputs: Batch, batch: Batch, weights: LossConfig) -> tuple
             )
             parts[head] = scale * cross
             parts[f"{head}_mm"] = scale * weights.distance * distance
-        if weights.calc:
+        if weights.calc and "calc" in outputs:
             of_calcium = spheres.mask_loss if weights.recipe == "spheres" else calcium_loss
             parts["calc"] = weights.calc * of_calcium(outputs["calc"], batch["calc"], batch["calc_mask"])
         if weights.heart and "heart" in outputs:

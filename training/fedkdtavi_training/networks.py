@@ -1,9 +1,9 @@
-"""The three networks: coarse (where is the root), student and teacher (landmarks and calcium in a crop).
+"""The networks: coarse (where is the root), student and teacher (landmarks and calcium in a crop), refiner.
 
 All take ``image`` (B, 1, X, Y, Z) float32 = ``intensity.normalise(HU)`` and return a dict of named logits, in the
 layout of the bundle: coarse ``heart`` (B, 8, ...) and ``root`` (B, 1, ...) at input resolution; student and teacher
 ``hps`` (B, 5, X/2, ...), ``ms`` (B, 2, X/2, ...) at half resolution over the same field of view, and ``calc``
-(B, 1, X, Y, Z).
+(B, 1, X, Y, Z). The refiner (:mod:`.refiner`) has the landmark heads alone.
 
 Speed on one CPU core decides how much can be learned: convolutions take PyTorch's fast path only in the
 channels-last layout and with at least two samples a batch (a 3x3x3 convolution with 12 channels on 32^3 costs 0.103 s
@@ -23,6 +23,7 @@ from fedkdtavi_core import schema
 from fedkdtavi_core.atomic import replace_file
 
 from .config import EXTRA_HEADS
+from .refiner import Refiner
 
 CROP_HEADS: dict[str, int] = {head: len(ids) for head, ids in schema.HEADS.items()}
 LANDMARK_HEADS: tuple[str, ...] = tuple(head for head in CROP_HEADS if head != "calc")
@@ -241,7 +242,13 @@ class Coarse(nn.Module):
         return {"heart": out[:, :classes], "root": out[:, classes:]}
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"coarse": Coarse, "student": Student, "teacher": Teacher, "unetr": Unetr}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "coarse": Coarse,
+    "student": Student,
+    "teacher": Teacher,
+    "unetr": Unetr,
+    "refiner": Refiner,
+}
 
 
 def build(task: str, arguments: dict[str, Any] | None = None, *, seed: int = 0) -> nn.Module:

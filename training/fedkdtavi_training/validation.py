@@ -66,15 +66,13 @@ def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig)
             row[f"{label}_mm"] = error
             row[f"{label}_raw"] = None if found is None else round(found.confidence, 4)
             index += 1
-    predicted, truth = outputs["calc"][0] > 0, sample["calc"][0] > 0.5
-    size = int(predicted.sum() + truth.sum())
-    known = size and sample["calc_mask"]
-    row["calc_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if known else None
-    if "coronary" in outputs:
-        predicted, truth = outputs["coronary"][0] > 0, sample["coronary"][0] > 0.5
+    for head in ("calc", "coronary"):
+        if head not in outputs:
+            continue
+        predicted, truth = outputs[head][0] > 0, sample[head][0] > 0.5
         size = int(predicted.sum() + truth.sum())
-        known = size and sample["coronary_mask"]
-        row["coronary_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if known else None
+        known = size and sample[f"{head}_mask"]
+        row[f"{head}_dice"] = round(float(2 * (predicted & truth).sum() / size), 4) if known else None
     return row
 
 

@@ -1,0 +1,75 @@
+"""The refiner: looks once more at the landmarks, in a crop that lies as the annulus plane does.
+
+The student finds the root in any pose, at half resolution with 12 channels. Once it is found its pose is known:
+the crop is turned so that the plane of the hinge points lies flat and the right cusp's hinge point is where it always
+is (:func:`fedkdtavi_core.geometry.aligned_grid`). What is left is a small question that always looks alike, for which
+a plain convolutional network with twice as many channels is enough; spatial transformers in front of a network do
+the same (Jaderberg et al., NeurIPS 2015).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from fedkdtavi_core import schema
+
+
+class _Residual(nn.Module):
+    """Two 3x3x3 convolutions with affine instance norm, beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.first_norm = nn.InstanceNorm3d(channels, affine=True)
+        self.second = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.second_norm = nn.InstanceNorm3d(channels, affine=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = nn.functional.leaky_relu(self.first_norm(self.first(x)), 0.01)
+        return nn.functional.leaky_relu(x + self.second_norm(self.second(inner)), 0.01)
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_Residual(channels) for _ in range(count)))
+
+
+class Refiner(nn.Module):
+    """A residual UNet of three levels that begins and ends at half resolution, with the landmark heads alone.
+
+    ``image`` (B, 1, S, S, S) float32 = ``intensity.normalise(HU)``, S a multiple of 8 -> ``hps`` (B, 5, S/2, ...) and
+    ``ms`` (B, 2, S/2, ...) logits.
+
+    Args:
+        in_channels: 1; the heart's segmentation is not taken.
+        width: channels at half resolution; twice and four times as many below.
+    """
+
+    def __init__(self, in_channels: int = 1, width: int = 24) -> None:
+        super().__init__()
+        self.arguments = {"in_channels": in_channels, "width": width}
+        # A kernel of 4: half voxel h covers the voxels 2 h and 2 h + 1 and their neighbours.
+        self.stem = nn.Conv3d(in_channels, width, 4, stride=2, padding=1)
+        self.down_1 = _blocks(width, 2)
+        self.to_2 = nn.Conv3d(width, 2 * width, 2, stride=2)
+        self.down_2 = _blocks(2 * width, 2)
+        self.to_3 = nn.Conv3d(2 * width, 4 * width, 2, stride=2)
+        self.deepest = _blocks(4 * width, 3)
+        self.from_3 = nn.ConvTranspose3d(4 * width, 2 * width, 2, stride=2)
+        self.up_2 = _blocks(2 * width, 1)
+        self.from_2 = nn.ConvTranspose3d(2 * width, width, 2, stride=2)
+        self.up_1 = _blocks(width, 2)
+        ids = {head: of for head, of in schema.HEADS.items() if schema.by_id(of[0]).kind == "landmark"}
+        self.heads = nn.ModuleDict({head: nn.Conv3d(width, len(of), 1) for head, of in ids.items()})
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 1, S, S, S) -> (B, width, S/2, S/2, S/2)."""
+        first = self.down_1(nn.functional.leaky_relu(self.stem(image), 0.01))
+        second = self.down_2(self.to_2(first))
+        x = self.deepest(self.to_3(second))
+        x = self.up_2(self.from_3(x) + second)
+        return self.up_1(self.from_2(x) + first)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.features(image)
+        return {head: layer(features) for head, layer in self.heads.items()}

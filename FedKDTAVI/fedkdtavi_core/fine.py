@@ -106,7 +106,8 @@ def predict(
     The crop is centred anew on the root that the hinge points show, at most ``recenter_passes`` times and only if it
     was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged. With
     ``closer_look_mm`` the same network then looks at a crop of such finer voxels around the root: calcium is taken from
-    there, landmarks from the product of both looks' probabilities as :func:`closer` says.
+    there, landmarks from the product of both looks' probabilities as :func:`closer` says. With ``aligned_look`` the
+    refiner has the last look, in a crop along the root's own axes.
 
     Raises:
         BundleError: the network does not give what it should.
@@ -118,47 +119,56 @@ def predict(
     views = [np.asarray(view, float) for view in settings.get("views", [])]
     passes = settings["recenter_passes"]
     near = settings.get("closer_look_mm")
-    looks = passes + 1 + len(views) + (near is not None)
+    aligned = settings.get("aligned_look")
+    looks = passes + 1 + len(views) + (near is not None) + (aligned is not None)
 
     def look(
-        center: np.ndarray, number: int, voxel_mm: float = spacing, before: tuple[Mapping[str, Any], Grid] | None = None
+        grid: Grid, number: int, before: tuple[Mapping[str, Any], Grid] | None = None, model: str = "student"
     ) -> tuple[dict[str, heatmap.Decoded], dict[str, np.ndarray], Grid]:
         progress.step(number / looks, "Looking closely at the aortic root")
         start = perf_counter()
-        grid = geometry.crop_grid(center, size, voxel_mm)
-        outputs = session(intensity.normalise(geometry.resample(volume, grid))[None, None])
+        network = session if model == "student" else bundle.session(model, device)
+        outputs = network(intensity.normalise(geometry.resample(volume, grid))[None, None])
         middle = perf_counter()
         if before is not None:
             outputs = outputs | both(*before, outputs, grid, bundle.metadata["heads"])
-        decoded = decode(outputs, bundle.metadata["heads"], grid)
+        decoded = decode(outputs, bundle.metadata["heads"], grid, model)
         seconds["fine"] += middle - start
         seconds["decode"] += perf_counter() - middle
         return decoded, outputs, grid
 
+    def crop(center: np.ndarray) -> Grid:
+        return geometry.crop_grid(center, size, spacing)
+
     centers = [np.asarray(center_ras, float)]
-    decoded, outputs, grid = look(centers[0], 0)
+    decoded, outputs, grid = look(crop(centers[0]), 0)
     for number in range(passes):
         better = better_center(decoded, centers[0], centers[-1])
         if better is None:
             break
         centers.append(better)
-        decoded, outputs, grid = look(better, number + 1)
-    seen = [decoded, *(look(centers[-1] + view, passes + 1 + n)[0] for n, view in enumerate(views))]
+        decoded, outputs, grid = look(crop(better), number + 1)
+    seen = [decoded, *(look(crop(centers[-1] + view), passes + 1 + n)[0] for n, view in enumerate(views))]
     closely: dict[str, heatmap.Decoded] = {}
     if near is not None and (middle := root_center({i: one.position for i, one in decoded.items()})) is not None:
-        closely, outputs, grid = look(middle, looks - 1, float(near), (outputs, grid))
+        close_crop = geometry.crop_grid(middle, size, float(near))
+        closely, outputs, grid = look(close_crop, looks - 1 - (aligned is not None), (outputs, grid))
 
-    predictions = {}
-    for head, table in _outputs(bundle.metadata["heads"]).items():
-        for label_id in table:
-            views_of_it = [one[label_id] for one in seen if label_id in one]
-            if not views_of_it:
-                continue
-            position, covariance, raw = combine(views_of_it, len(seen))
+    found: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
+    for label_id in (one for ids in _outputs(bundle.metadata["heads"]).values() for one in ids):
+        views_of_it = [one[label_id] for one in seen if label_id in one]
+        if views_of_it:
+            found[label_id] = combine(views_of_it, len(seen))
             if label_id in closely:
-                position, covariance, raw = closer((position, covariance, raw), closely[label_id])
-            confidence = calibrated(raw, bundle.metadata["calibration"].get(head))
-            predictions[label_id] = Prediction(position, covariance, raw, confidence)
+                found[label_id] = closer(found[label_id], closely[label_id])
+    if aligned is not None and (along := aligned_grid({i: one[0] for i, one in found.items()}, aligned)) is not None:
+        last, _, _ = look(along, looks - 1, model="refiner")
+        found |= {label_id: closer(one, last[label_id]) for label_id, one in found.items() if label_id in last}
+    predictions = {}
+    for head, ids in _outputs(bundle.metadata["heads"]).items():
+        for label_id in (one for one in ids if one in found):
+            confidence = calibrated(found[label_id][2], bundle.metadata["calibration"].get(head))
+            predictions[label_id] = Prediction(*found[label_id], confidence)
     calcification = None
     if "calc" in outputs and "calc" in bundle.metadata["heads"]:
         calcification = _probability(outputs["calc"], grid)
@@ -166,13 +176,29 @@ def predict(
     return FineResult(predictions, calcification, grid, np.array(centers), session.device, list(session.notes), seconds)
 
 
-def decode(outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Grid) -> dict[str, heatmap.Decoded]:
-    """The student's outputs for one crop -> landmark id -> Decoded; an id that is read as missing is not in it.
+def aligned_grid(points: Mapping[str, np.ndarray | None], look: Mapping[str, float]) -> Grid | None:
+    """The refiner's crop: along the axes of the root that ``points`` show, centred on it; None without a root.
+
+    Args:
+        points: landmark id -> (3,) RAS mm.
+        look: the metadata's ``aligned_look``: ``size`` in voxels, ``spacing_mm``.
+    """
+    center, axes = root_center(points), root_axes(points)
+    if center is None or axes is None:
+        return None
+    return geometry.crop_grid(center, int(look["size"]), float(look["spacing_mm"]), axes)
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Grid, model: str = "student"
+) -> dict[str, heatmap.Decoded]:
+    """A network's outputs for one crop -> landmark id -> Decoded; an id that is read as missing is not in it.
 
     Args:
         outputs: head -> (1, C, D, D, D) logits; D may be coarser than the crop, over the same field of view.
         heads: the metadata's ``heads``: channels, and how they are read.
         grid: the crop's grid.
+        model: the network's name in a bundle, for the sentences.
 
     Raises:
         BundleError: an output is missing, has another shape or holds NaN.
@@ -182,12 +208,12 @@ def decode(outputs: Mapping[str, np.ndarray], heads: Mapping[str, Any], grid: Gr
         logits = outputs.get(head)
         if logits is None or logits.ndim != 5 or logits.shape[:2] != (1, len(ids)) or len(set(logits.shape[2:])) != 1:
             given = "missing" if logits is None else logits.shape
-            raise BundleError(f"models/student.onnx: output {head!r} is {given}, expected (1, {len(ids)}, D, D, D).")
+            raise BundleError(f"models/{model}.onnx: output {head!r} is {given}, expected (1, {len(ids)}, D, D, D).")
         try:
             how = heads[head].get("readout", readout.HEATMAP)
             decoded = readout.read(how, logits[0], output_grid(grid, logits.shape[2]))
         except ValueError as error:
-            raise BundleError(f"models/student.onnx: output {head!r} is unusable ({error}).") from error
+            raise BundleError(f"models/{model}.onnx: output {head!r} is unusable ({error}).") from error
         found |= {label_id: one for label_id, one in zip(ids, decoded, strict=True) if one is not None}
     return found
 

@@ -193,6 +193,7 @@ def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fin
             "crop_centers_ras": [_rounded(center) for center in close.centers],
             "views": 1 + len(metadata["preprocessing"].get("views", [])),
             "closer_look_mm": metadata["preprocessing"].get("closer_look_mm"),
+            "aligned_look": metadata["preprocessing"].get("aligned_look"),
             "raw_confidence": {i: round(one.raw, 4) for i, one in close.predictions.items()},
             "notes": close.notes,
         },

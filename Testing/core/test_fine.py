@@ -1,11 +1,13 @@
 """The fine look: landmarks come back in millimetres whatever the CT's axes, crops re-centre, views are averaged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_bundle
 from tiny_bundle import CENTER, POINTS
 
-from fedkdtavi_core import fine, geometry, heatmap
+from fedkdtavi_core import fine, geometry, heatmap, schema
 from fedkdtavi_core.errors import BundleError, Cancelled
 from fedkdtavi_core.progress import Progress
 
@@ -122,6 +124,62 @@ def test_a_closer_look_says_where_the_landmarks_are(bundle, ct, tmp_path):
     np.testing.assert_allclose(inside.mean(axis=0), CENTER + tiny_bundle.CALCIUM_OFFSET, atol=0.5)
     once = fine.predict(ct, bundle, CENTER, "cpu")
     assert any(np.any(one.position != once.predictions[i].position) for i, one in result.predictions.items())
+
+
+ALIGNED = {"size": 48, "spacing_mm": 1.0}
+
+
+def test_the_refiner_looks_along_the_roots_own_axes(bundle, ct, tmp_path):
+    meta = tiny_bundle.described(aligned_look=ALIGNED)
+    assert meta["bundle_version"] == 4
+    refiner = tiny_bundle.student_model(heads=("hps", "ms"))
+    refined = tiny_bundle.write_bundle(tmp_path / "b", refiner=refiner, meta=meta)
+    looked = []
+    session = refined.session("refiner", "cpu")
+    refined._sessions["refiner", "cpu"] = lambda image: looked.append(image) or session(image)
+    result = fine.predict(ct, refined, CENTER, "cpu")
+    assert max(_errors(result).values()) < 0.8
+    assert [image.shape for image in looked] == [(1, 1, 48, 48, 48)]
+    once = fine.predict(ct, bundle, CENTER, "cpu")
+    assert all(np.any(one.position != once.predictions[i].position) for i, one in result.predictions.items())
+    np.testing.assert_array_equal(result.calcification, once.calcification)
+
+    # However the patient lies, the refiner is shown the same picture.
+    turned = np.eye(4)
+    turned[:3, :3] = tiny_bundle.rotation([1, 2, -1], 25)
+    turned[:3, 3] = CENTER - turned[:3, :3] @ CENTER
+    fine.predict(replace(ct, affine=turned @ ct.affine), refined, CENTER, "cpu")
+    difference = np.abs(looked[1] - looked[0])
+    assert np.median(difference) < 0.01 and difference.mean() < 0.05
+
+
+def test_the_aligned_grid_lies_on_the_root():
+    grid = fine.aligned_grid(tiny_bundle.POINTS, ALIGNED)
+    middle = (np.array(grid.shape) - 1) / 2
+    np.testing.assert_allclose(grid.to_ras(middle), fine.root_center(tiny_bundle.POINTS))
+    hinges = grid.to_ijk(np.array([tiny_bundle.POINTS[i] for i in schema.HINGE_IDS]))
+    np.testing.assert_allclose(hinges[:, 2], middle[2] - fine.ROOT_SHIFT_MM)
+    assert grid.to_ijk(tiny_bundle.POINTS["ostium_rca"])[2] > middle[2] - fine.ROOT_SHIFT_MM
+    half = fine.output_grid(grid, 24)
+    np.testing.assert_allclose(half.to_ras(np.zeros(3)), grid.to_ras(np.full(3, 0.5)))
+    np.testing.assert_allclose(half.spacing, 2.0)
+    assert fine.aligned_grid({i: tiny_bundle.POINTS[i] for i in ("hinge_rcc", "hinge_lcc")}, ALIGNED) is None
+
+
+def test_without_three_hinge_points_the_refiner_is_not_asked(tmp_path):
+    meta = tiny_bundle.described(heads={"ms": ("ms_upper", "ms_lower")}, aligned_look=ALIGNED)
+    refiner = tiny_bundle.student_model(heads=("ms",))
+    partly = tiny_bundle.write_bundle(tmp_path / "b", refiner=refiner, meta=meta)
+    result = fine.predict(tiny_bundle.blob_volume(), partly, CENTER, "cpu")
+    assert set(result.predictions) == {"ms_upper", "ms_lower"} and ("refiner", "cpu") not in partly._sessions
+
+
+def test_a_bundle_that_asks_for_a_refiner_has_one(tmp_path):
+    meta = tiny_bundle.described(aligned_look=ALIGNED)
+    with pytest.raises(BundleError, match=r"models/refiner\.onnx is missing"):
+        tiny_bundle.write_bundle(tmp_path / "a", meta=meta)
+    with pytest.raises(BundleError, match=r"models/refiner\.onnx has no output 'ms'"):
+        tiny_bundle.write_bundle(tmp_path / "b", refiner=tiny_bundle.student_model(heads=("hps",)), meta=meta)
 
 
 def test_two_looks_are_multiplied_on_the_closer_grid():

@@ -49,6 +49,11 @@ def text(
     if near := fed.get("closer_look_mm"):
         sides = [f"{fed['crop_size'] * mm:.0f} mm at {mm:g} mm" for mm in (fed["crop_spacing_mm"], near)]
         lines.append(f"The student looks twice: at a crop of {sides[0]}, then at one of {sides[1]} around the root.\n")
+    if look := fed.get("aligned_look"):
+        lines.append(
+            f"The refiner has the last look: at a crop of {look['size'] * look['spacing_mm']:.0f} mm at "
+            f"{look['spacing_mm']:g} mm that lies along the root's own axes.\n"
+        )
     lines.append("| network | steps | phantoms | weights' digest | ONNX bytes | largest difference to torch |")
     lines.append("|---|---|---|---|---|---|")
     for role, run in runs.items():

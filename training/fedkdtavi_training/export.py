@@ -27,7 +27,6 @@ OPSET = 17
 TOLERANCE = 1e-3
 _FED = ("coarse_spacing_mm", "crop_size", "crop_spacing_mm", "recenter_passes", "views")
 _TOLD = ("digest", "config", "steps", "cases", "mean_of")
-_COARSE_WEIGHTS = "models/coarse.safetensors"
 DEFAULT_THRESHOLDS = {"root_score": 0.3, "calc_probability": 0.5, "min_confidence": 0.5}
 
 
@@ -135,6 +134,7 @@ def assemble(
     coarse: Path | Bundle,
     student: Path,
     *,
+    refiner: Path | Bundle | None = None,
     name: str,
     version: str,
     thresholds: dict[str, float] | None = None,
@@ -151,6 +151,7 @@ def assemble(
         out: folder; must not exist or be an older bundle, which is then replaced.
         coarse, student: ``weights.safetensors`` of two runs of ``fedkdtavi train``; for the coarse network also a
             bundle, whose own is then taken as it is, with its thresholds and the way in which networks are fed.
+        refiner: weights of a refiner, or a bundle whose own is taken as it is, if it has one; None: a bundle without.
         how_read: one of :data:`fedkdtavi_core.readout.READOUTS`, for all landmark heads; None: as the student's weights
             say of themselves, ``heatmap`` when they say nothing.
         results: measured numbers for the card, as ``evaluate`` summarises them.
@@ -161,6 +162,8 @@ def assemble(
     fed, decided = {"crop_size": 64}, DEFAULT_THRESHOLDS
     loaded = {"coarse": _load(coarse, "coarse")} if isinstance(coarse, Path) else {}
     loaded["student"] = _load(student, "student")
+    if isinstance(refiner, Path):
+        loaded["refiner"] = _load(refiner, "refiner")
     if not isinstance(coarse, Path):
         given = coarse.metadata["preprocessing"]
         fed, decided = {key: given[key] for key in _FED if key in given}, coarse.metadata["thresholds"]
@@ -177,6 +180,7 @@ def assemble(
         calibration=calibration or {},
         trained_on=trained_on,
         **fed,
+        aligned_look=_aligned_look(refiner, loaded),
         readouts=dict.fromkeys(networks.LANDMARK_HEADS, read_as),
     )
     with _whole(out) as folder:
@@ -185,13 +189,15 @@ def assemble(
         report: dict[str, Any] = {}
         described: dict[str, Any] = {}
         runs: dict[str, Any] = {}
-        if not isinstance(coarse, Path):
-            _copy_coarse(coarse, folder, report, described, runs)
+        for role, bundle in (("coarse", coarse), ("refiner", refiner)):
+            if isinstance(bundle, Bundle):
+                _copy(role, bundle, folder, report, described, runs)
         for role, (network, task, trained) in loaded.items():
             round_to_half(network)
             dynamic = role == "coarse"
-            onnx = to_onnx(network, shape=(crop,) * 3, dynamic=dynamic)
-            shapes = [(64, 64, 64), (80, 48, 96)] if dynamic else [(crop,) * 3]
+            side = meta["preprocessing"]["aligned_look"]["size"] if role == "refiner" else crop
+            onnx = to_onnx(network, shape=(side,) * 3, dynamic=dynamic)
+            shapes = [(64, 64, 64), (80, 48, 96)] if dynamic else [(side,) * 3]
             report[role] = {"difference": compare(network, onnx, shapes), "bytes": len(onnx)}
             (folder / layout.MODELS[role]).write_bytes(onnx)
             networks.save(network.half(), task, folder / f"models/{role}.safetensors", trained)
@@ -214,7 +220,7 @@ def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
         network, task, trained = networks.load(path)
     except (ValueError, OSError) as error:
         raise UsageError(f"{error}.") from error
-    if (task == "coarse") != (role == "coarse"):
+    if (task if task in ("coarse", "refiner") else "student") != role:
         raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
     if networks.sees_heart(network.arguments):
         raise UsageError(
@@ -224,18 +230,37 @@ def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     return network, task, trained
 
 
-def _copy_coarse(
-    bundle: Bundle, folder: Path, report: dict[str, Any], described: dict[str, Any], runs: dict[str, Any]
+def _aligned_look(refiner: Path | Bundle | None, loaded: dict[str, Any]) -> dict[str, float] | None:
+    """How the refiner is fed, as its weights or its bundle tell; None without one."""
+    if isinstance(refiner, Bundle):
+        return refiner.metadata["preprocessing"].get("aligned_look")
+    if refiner is None:
+        return None
+    told = loaded["refiner"][2]
+    if not {"crop_size", "crop_spacing_mm"} <= told.keys():
+        raise UsageError(f"{refiner} does not say what crops it learned from; give weights of `fedkdtavi train`.")
+    return {"size": told["crop_size"], "spacing_mm": told["crop_spacing_mm"]}
+
+
+def _copy(
+    role: str,
+    bundle: Bundle,
+    folder: Path,
+    report: dict[str, Any],
+    described: dict[str, Any],
+    runs: dict[str, Any],
 ) -> None:
-    """The coarse network of another bundle, its weights if they are there, and what that bundle tells of it."""
-    for name in (layout.MODELS["coarse"], _COARSE_WEIGHTS):
+    """A network of another bundle, its weights if they are there, and what that bundle tells of it."""
+    if role not in bundle.scans:
+        return
+    for name in (layout.MODELS[role], f"models/{role}.safetensors"):
         if name in bundle.files:
             (folder / name).write_bytes(bundle.read(name))
     if "configs/network.json" in bundle.files:
-        described |= {"coarse": json.loads(bundle.read("configs/network.json")).get("coarse", {})}
-    known = {key: bundle.provenance.get(key, {}).get("coarse") for key in ("export", "networks")}
+        described |= {role: json.loads(bundle.read("configs/network.json")).get(role, {})}
+    known = {key: bundle.provenance.get(key, {}).get(role) for key in ("export", "networks")}
     if all(isinstance(entry, dict) for entry in known.values()):
-        report["coarse"], runs["coarse"] = known["export"], known["networks"]
+        report[role], runs[role] = known["export"], known["networks"]
 
 
 @contextmanager
@@ -273,6 +298,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="weights.safetensors of a coarse run, or a bundle: its coarse network, how it is fed, its thresholds",
     )
     parser.add_argument("--student", type=Path, required=True, help="weights.safetensors of a student or teacher run")
+    parser.add_argument(
+        "--refiner",
+        type=Path,
+        help="weights.safetensors of a refiner run, or a bundle that has one (default: a bundle without a refiner)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="bundle folder")
     parser.add_argument("--name", default="fedkdtavi")
     parser.add_argument("--version", required=True)
@@ -287,11 +317,11 @@ def main(arguments: list[str] | None = None) -> int:
         thresholds = {key: float(value) for key, value in (word.split("=") for word in options.threshold)}
     except ValueError:
         raise UsageError("--threshold needs NAME=VALUE with a number, such as root_score=0.3.") from None
-    is_bundle = options.coarse.is_dir() or options.coarse.suffix == ".zip"
     report = assemble(
         options.out,
-        verify(options.coarse) if is_bundle else options.coarse,
+        _given(options.coarse),
         options.student,
+        refiner=None if options.refiner is None else _given(options.refiner),
         name=options.name,
         version=options.version,
         thresholds=thresholds,
@@ -301,6 +331,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print(json.dumps(report, indent=2))
     return 0
+
+
+def _given(path: Path) -> Path | Bundle:
+    """A bundle, verified, where the path is a folder or zip; else the path of weights."""
+    return verify(path) if path.is_dir() or path.suffix == ".zip" else path
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

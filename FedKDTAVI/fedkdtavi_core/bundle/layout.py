@@ -12,8 +12,9 @@ SUMS = "SHA256SUMS"
 METADATA = "configs/metadata.json"
 PROVENANCE = "provenance.json"
 CARD = "docs/README.md"
-MODELS = {"coarse": "models/coarse.onnx", "student": "models/student.onnx"}
-REQUIRED = (METADATA, *MODELS.values())
+MODELS = {"coarse": "models/coarse.onnx", "student": "models/student.onnx", "refiner": "models/refiner.onnx"}
+OPTIONAL = ("refiner",)  # there only if the metadata ask for its look
+REQUIRED = (METADATA, *(name for model, name in MODELS.items() if model not in OPTIONAL))
 
 # Data only: nothing that is run, and nothing that unpickles.
 SUFFIXES = frozenset({".json", ".onnx", ".safetensors", ".md", ".txt", ".csv", ".png"})

@@ -11,10 +11,10 @@ from typing import Any
 from .. import intensity, readout, schema
 from ..errors import BundleError
 
-# 2: a head may say how it is read. 3: the student may be asked to look twice. A bundle that needs neither stays a 1,
-# which older programs can follow.
-BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK = 1, 2, 3
-KNOWN_BUNDLE_VERSIONS = (BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK)
+# 2: a head may say how it is read. 3: the student may be asked to look twice. 4: a refiner may look along the root's
+# axes. A bundle that needs none of these stays a 1, which older programs can follow.
+BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK, WITH_ALIGNED_LOOK = 1, 2, 3, 4
+KNOWN_BUNDLE_VERSIONS = (BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK, WITH_ALIGNED_LOOK)
 KNOWN_SCHEMA_VERSIONS = (schema.SCHEMA_VERSION,)
 TRAINED_ON = "synthetic phantoms; not for clinical use"
 INTENDED_USE = "Research on TAVI planning from contrast-enhanced cardiac CT. Not for clinical use."
@@ -22,7 +22,7 @@ INTENDED_USE = "Research on TAVI planning from contrast-enhanced cardiac CT. Not
 # What each output head may give, in the order of its channels.
 HEADS: dict[str, tuple[str, ...]] = {**schema.HEADS, "heart": schema.HEART_CLASSES}
 STUDENT_HEADS = tuple(schema.HEADS)
-_LANDMARK_HEADS = tuple(head for head, ids in schema.HEADS.items() if schema.by_id(ids[0]).kind == "landmark")
+LANDMARK_HEADS = tuple(head for head, ids in schema.HEADS.items() if schema.by_id(ids[0]).kind == "landmark")
 COARSE_OUTPUTS = ("heart", "root")
 INPUT = "image"
 
@@ -50,6 +50,7 @@ def new(
     recenter_passes: int = 1,
     views: list[list[float]] | None = None,
     closer_look_mm: float | None = None,
+    aligned_look: Mapping[str, float] | None = None,
     intended_use: str = INTENDED_USE,
     trained_on: str = TRAINED_ON,
     **further: Any,
@@ -65,6 +66,8 @@ def new(
         coarse_spacing_mm, crop_size, crop_spacing_mm, recenter_passes: how the networks are fed.
         views: (V, 3) offsets in RAS mm of further crops that are averaged; none by default.
         closer_look_mm: voxels of a second, finer crop that the student has learned to read; none by default.
+        aligned_look: ``size`` (voxels) and ``spacing_mm`` of the crop along the root's axes that the bundle's refiner
+            is given; None without a refiner.
         further: other JSON-able entries.
 
     Raises:
@@ -74,9 +77,9 @@ def new(
     low, high = intensity.CLIP_HU
     shape = [1, 1, crop_size, crop_size, crop_size]
     told = {head: how for head, how in (readouts or {}).items() if how != readout.HEATMAP}
-    version_needed = WITH_CLOSER_LOOK if closer_look_mm is not None else WITH_READOUTS if told else BUNDLE_VERSION
+    needed = {WITH_ALIGNED_LOOK: aligned_look, WITH_CLOSER_LOOK: closer_look_mm, WITH_READOUTS: told or None}
     metadata: dict[str, Any] = {
-        "bundle_version": version_needed,
+        "bundle_version": max((one for one, what in needed.items() if what is not None), default=BUNDLE_VERSION),
         "schema_version": schema.SCHEMA_VERSION,
         "name": name,
         "version": version,
@@ -94,6 +97,7 @@ def new(
             "recenter_passes": recenter_passes,
             "views": views or [],
             **({} if closer_look_mm is None else {"closer_look_mm": closer_look_mm}),
+            **({} if aligned_look is None else {"aligned_look": dict(aligned_look)}),
             "clip": [low, high],
             "shift": intensity.SHIFT_HU,
             "scale": intensity.SCALE_HU,
@@ -117,7 +121,7 @@ def new(
 def readouts(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Landmark head -> how checked metadata says it is read."""
     heads = metadata["heads"]
-    return {head: heads[head].get("readout", readout.HEATMAP) for head in _LANDMARK_HEADS if head in heads}
+    return {head: heads[head].get("readout", readout.HEATMAP) for head in LANDMARK_HEADS if head in heads}
 
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
@@ -148,8 +152,9 @@ def check(metadata: Any, where: str) -> None:
     _check_heads(metadata["heads"], where)
     _check_readouts(metadata, where)
     _check_preprocessing(metadata["preprocessing"], where)
-    if "closer_look_mm" in metadata["preprocessing"] and metadata["bundle_version"] < WITH_CLOSER_LOOK:
-        raise BundleError(f"{where}: preprocessing.closer_look_mm needs bundle_version {WITH_CLOSER_LOOK}.")
+    for key, least in (("closer_look_mm", WITH_CLOSER_LOOK), ("aligned_look", WITH_ALIGNED_LOOK)):
+        if key in metadata["preprocessing"] and metadata["bundle_version"] < least:
+            raise BundleError(f"{where}: preprocessing.{key} needs bundle_version {least}.")
     _check_thresholds(metadata["thresholds"], where)
     _check_calibration(metadata["calibration"], where)
 
@@ -176,10 +181,8 @@ def _check_readouts(metadata: dict[str, Any], where: str) -> None:
     for head, entry in metadata["heads"].items():
         if "readout" not in entry:
             continue
-        if head not in _LANDMARK_HEADS:
-            raise BundleError(
-                f"{where}: heads.{head}.readout: only {', '.join(_LANDMARK_HEADS)} are read as landmarks."
-            )
+        if head not in LANDMARK_HEADS:
+            raise BundleError(f"{where}: heads.{head}.readout: only {', '.join(LANDMARK_HEADS)} are read as landmarks.")
         if entry["readout"] not in readout.READOUTS:
             known = ", ".join(readout.READOUTS)
             raise BundleError(f"{where}: heads.{head}.readout is {entry['readout']!r}, known are {known}.")
@@ -208,6 +211,14 @@ def _check_preprocessing(entry: dict[str, Any], where: str) -> None:
         if not _is_number(near) or not 0.3 <= near < entry["crop_spacing_mm"]:
             raise BundleError(
                 f"{where}: preprocessing.closer_look_mm must be a number from 0.3 mm, and finer than crop_spacing_mm."
+            )
+    if "aligned_look" in entry:
+        look = entry["aligned_look"]
+        known = isinstance(look, dict) and set(look) == {"size", "spacing_mm"} and all(map(_is_number, look.values()))
+        if not known or look["size"] not in range(32, 193, 8) or not 0.3 <= look["spacing_mm"] <= 4:
+            raise BundleError(
+                f"{where}: preprocessing.aligned_look must hold size, a multiple of 8 from 32 to 192, and spacing_mm "
+                "from 0.3 to 4."
             )
     ours = {"clip": list(intensity.CLIP_HU), "shift": intensity.SHIFT_HU, "scale": intensity.SCALE_HU}
     for key, value in ours.items():

@@ -23,7 +23,7 @@ class Bundle:
         digest: SHA-256 of its SHA256SUMS, hexadecimal: the bundle's identity.
         metadata: checked ``configs/metadata.json``.
         provenance: ``provenance.json``, or empty.
-        scans: model name (``coarse``, ``student``) -> what its ONNX file declares.
+        scans: model name (``coarse``, ``student``, perhaps ``refiner``) -> what its ONNX file declares.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class Bundle:
         return self._listing
 
     def session(self, model: str, device: str = "auto") -> Session:
-        """The network ``coarse`` or ``student`` on a device; started once and kept.
+        """The network ``coarse``, ``student`` or ``refiner`` on a device; started once and kept.
 
         It runs from bytes that were checked, so there is no moment at which a file could be exchanged.
 
@@ -98,10 +98,15 @@ def verify(path: str | Path) -> Bundle:
     content = sources.read(source, layout.METADATA, layout.LARGEST_JSON)
     described = metadata.parse(content, f"{where}: {layout.METADATA}")
     scans = {name: _scan(source, name) for name in sums if name.endswith(".onnx")}
-    models = {model: scans[name] for model, name in layout.MODELS.items()}
+    models = {model: scans[name] for model, name in layout.MODELS.items() if name in scans}
     student = [head for head in metadata.STUDENT_HEADS if head in described["heads"]]
     _check_ports(where, layout.MODELS["coarse"], models["coarse"], list(metadata.COARSE_OUTPUTS))
     _check_ports(where, layout.MODELS["student"], models["student"], student)
+    if "aligned_look" in described["preprocessing"]:
+        if "refiner" not in models:
+            raise BundleError(f"{where}: {layout.MODELS['refiner']} is missing; this is no complete bundle.")
+        landmarks = [head for head in metadata.LANDMARK_HEADS if head in described["heads"]]
+        _check_ports(where, layout.MODELS["refiner"], models["refiner"], landmarks)
     return Bundle(
         path=source.location,
         digest=layout.bundle_digest(listed),

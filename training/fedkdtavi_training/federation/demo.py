@@ -116,6 +116,7 @@ def _bundle(folder: Path, parent: bundles.Bundle, student: Path) -> dict[str, An
         folder,
         parent,
         student,
+        refiner=parent,
         name="fedkdtavi-federation-demo",
         version="0.0.0",
         provenance={"parent": {"digest": parent.digest}, "student": told},

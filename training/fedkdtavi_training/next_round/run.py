@@ -76,6 +76,7 @@ def run(
         settings.new_bundle,
         parent,
         student,
+        refiner=parent,
         name=settings.name or parent.metadata["name"],
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],

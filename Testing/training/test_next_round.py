@@ -40,9 +40,13 @@ def parent(tmp_path_factory):
     return write_parent(tmp_path_factory.mktemp("parent") / "bundle")
 
 
-def write_parent(folder, **fed):
+def write_parent(folder, *, refiner=None, **fed):
     train.prepare_torch()
-    tiny_bundle.write_bundle(folder, meta=tiny_bundle.described(**fed))
+    tiny_bundle.write_bundle(
+        folder, meta=tiny_bundle.described(**fed), refiner=refiner and tiny_bundle.student_model(heads=("hps", "ms"))
+    )
+    if refiner is not None:
+        networks.save(export.round_to_half(refiner.eval()).half(), "refiner", folder / "models/refiner.safetensors")
     network = export.round_to_half(networks.build("teacher", {"channels": [4, 8]}, seed=1).eval())
     (folder / "models/student.onnx").write_bytes(export.to_onnx(network, shape=(64,) * 3, dynamic=False))
     networks.save(network.half(), "teacher", folder / "models/student.safetensors")
@@ -219,6 +223,35 @@ def test_a_child_looks_as_closely_as_its_parent(site, tmp_path, monkeypatch):
     samples = data.CropDataset([tmp_path], shown)
     drawn = {round(float(samples.sample(n, case, data.Labels.of(case))["voxel_mm"]), 3) for n in range(8)}
     assert drawn == {0.9, 1.25}
+
+
+def test_a_parents_refiner_is_taken_over_or_trained_on(parent, site, tmp_path):
+    look = {"size": 32, "spacing_mm": 1.25}
+    first = networks.build("refiner", {"width": 4}, seed=4)
+    careful = write_parent(tmp_path / "careful", refiner=first, aligned_look=look)
+    run.run(settings.read(config(careful, site, tmp_path / "kept")), say=lambda text: None)
+    kept = verify(tmp_path / "kept/new")
+    for name in ("models/refiner.onnx", "models/refiner.safetensors"):
+        assert kept.read(name) == careful.read(name)
+    assert kept.metadata["preprocessing"] == careful.metadata["preprocessing"]
+
+    told = run.run(
+        settings.read(config(careful, site, tmp_path / "on", refiner=TINY, parent_share=0.5)), say=lambda text: None
+    )
+    made = verify(tmp_path / "on/new")
+    link = made.provenance["refiner"]
+    assert link["first_weights"] == train.digest(
+        networks.load(careful.path / "models/refiner.safetensors")[0].state_dict()
+    )
+    assert made.provenance["networks"]["refiner"]["digest"] == told["refiner"] != link["digest"]
+    assert made.metadata["preprocessing"]["aligned_look"] == look
+    assert made.read("models/refiner.safetensors") != careful.read("models/refiner.safetensors")
+    assert kept.read("models/student.onnx") != made.read("models/student.onnx")  # half of it is the parent's
+
+    with pytest.raises(UsageError, match="has no refiner that could be trained on"):
+        run.run(settings.read(config(parent, site, tmp_path / "none", refiner=TINY)), say=lambda text: None)
+    with pytest.raises(UsageError, match=r"refiner\.crop is the bundle's own"):
+        settings.read(config(careful, site, tmp_path / "crop", refiner=TINY | {"crop": 48}))
 
 
 def test_what_cannot_be_a_parent_or_a_site_is_refused(parent, site, tmp_path):

@@ -12,6 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
+import hospitals
 import tiny_bundle
 
 from fedkdtavi_core import schema
@@ -19,6 +20,7 @@ from fedkdtavi_core.bundle import verify
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_training import cache, data, export, networks, train
 from fedkdtavi_training.config import AugmentConfig, TrainConfig
+from fedkdtavi_training.federated import experiment
 
 pytestmark = pytest.mark.torch
 TINY = {"width": 4}
@@ -26,6 +28,10 @@ STILL = AugmentConfig(
     rotation_deg=0, scale=0, shear=0, elastic_mm=0, jitter_near_mm=0, jitter_far_share=0, contrast=0, motion=0,
     slices=0, in_plane=0, noise=0, streaks=0, context=0,
 )  # fmt: skip
+
+
+def quiet(_: str) -> None:
+    pass
 
 
 def config(crops, out, **changes):
@@ -107,3 +113,33 @@ def test_it_is_trained_validated_and_comes_into_a_bundle(crops, tmp_path):
     networks.save(networks.build("refiner", TINY), "refiner", silent)
     with pytest.raises(UsageError, match="does not say what crops it learned from"):
         export.assemble(tmp_path / "b", coarse, student, refiner=silent, name="x", version="1")
+
+
+def test_a_federation_trains_it_after_the_student_from_the_same_labels(tmp_path):
+    folders = hospitals.write(tmp_path / "hospitals")
+    how = hospitals.training(model="refiner", network=TINY)
+    plain = experiment.run(hospitals.experiment(folders, tmp_path / "plain"), say=quiet)["federated"]
+    both = experiment.run(hospitals.experiment(folders, tmp_path / "both", refiner=how), say=quiet)["federated"]
+    assert both["student"]["digest"] == plain["student"]["digest"] and "refiner" not in plain
+    link = both["refiner"]
+    network, task, told = networks.load(tmp_path / "both/federated/refiner.safetensors")
+    assert task == "refiner" and train.digest(network.state_dict()) == link["digest"] == told["digest"]
+    assert link["digest"] != link["first_weights"]
+    assert link["pseudo_labels"] == both["pseudo_labels"][0]
+    assert (told["crop_size"], told["crop_spacing_mm"]) == (32, hospitals.SPACING)
+    assert both["chain"] != plain["chain"]
+
+    # From the weights it has now, and from true labels alone.
+    on = hospitals.experiment(
+        folders, tmp_path / "on", refiner=how, refiner_init=tmp_path / "both/federated/refiner.safetensors", pseudo=None
+    )
+    assert experiment.run(on, say=quiet)["federated"]["refiner"]["first_weights"] == link["digest"]
+
+    for wrong, words in (
+        ({"refiner": hospitals.training()}, "refiner.model is 'teacher'"),
+        ({"student": how}, "student.model is 'refiner'"),
+        ({"teachers": {"ms": how}}, "a teacher of ms is a 'refiner'"),
+        ({"refiner": how, "task": 1}, "leave `refiner` out"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            hospitals.experiment(folders, tmp_path, **wrong)

@@ -63,7 +63,7 @@ class Pseudo(_Strict):
 class Training(_Strict):
     """How one network is trained in rounds."""
 
-    model: Literal["teacher", "student", "unetr"]
+    model: Literal["teacher", "student", "unetr", "refiner"]
     network: dict[str, Any] = Field(default_factory=dict)
     rounds: int = Field(gt=0, description="times that the sites' weights are averaged")
     local_steps: int = Field(0, ge=0, description="optimiser steps a site makes in a round; or give local_epochs")
@@ -175,8 +175,8 @@ class Stage(_Strict):
 class Experiment(_Strict):
     """One experiment: ``task`` 1 (hinge points + ostia), 2 (septum), 3 (calcification): that teacher alone.
 
-    0: teachers, their pseudo-labels, and the student that learns all heads from both. Without ``pseudo`` the student
-    learns from true labels alone.
+    0: teachers, their pseudo-labels, and the student that learns all heads from both; then, where it is asked for, the
+    refiner from the same. Without ``pseudo`` they learn from true labels alone.
     """
 
     task: Literal[0, 1, 2, 3] = 0
@@ -193,10 +193,22 @@ class Experiment(_Strict):
     student: Training | None = None
     pseudo: Pseudo | None = Field(None, description="null: the student learns from true labels alone")
     init: Path | None = Field(None, description="safetensors that student, finetuning or task 1-3 starts from")
+    refiner: Training | None = Field(None, description="task 0: a network for the last look, after the student")
+    refiner_init: Path | None = Field(None, description="safetensors that the refiner starts from")
     bundle: Path | None = Field(None, description="whose coarse network crops the CTs of site datasets")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Experiment:
+        for key, training in (("student", self.student), ("teacher", self.teacher), ("refiner", self.refiner)):
+            if training is not None and (training.model == "refiner") != (key == "refiner"):
+                raise ValueError(
+                    f"{key}.model is {training.model!r}; a refiner, and nothing else, is given as `refiner`"
+                )
+        for head, training in self.teachers.items():
+            if training.model == "refiner":
+                raise ValueError(f"a teacher of {head} is a 'refiner', which labels nothing; give another model")
+        if self.refiner is not None and self.task:
+            raise ValueError(f"task {self.task} trains a teacher: leave `refiner` out")
         names = {site.name for site in self.sites}
         if len(names) != len(self.sites):
             raise ValueError("two sites have the same name")
@@ -222,7 +234,7 @@ class Experiment(_Strict):
     @property
     def trainings(self) -> tuple[Training, ...]:
         """How its networks are trained: all that are given."""
-        given = (self.teacher, self.student, *self.teachers.values())
+        given = (self.teacher, self.student, self.refiner, *self.teachers.values())
         return tuple(training for training in given if training is not None)
 
     @property

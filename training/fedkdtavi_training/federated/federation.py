@@ -52,7 +52,7 @@ class Federation:
         self.skipped: dict[str, int] = {}  # site -> cases that could not be read
 
     def distill(self) -> dict[str, Any]:
-        """Teachers, pseudo-labels, student; or, for task 1 to 3, that teacher alone."""
+        """Teachers, pseudo-labels, student, refiner; or, for task 1 to 3, that teacher alone."""
         experiment = self.experiment
         self._count(experiment.student or experiment.teacher_of(HEADS[experiment.task - 1]))
         if experiment.task:
@@ -61,7 +61,7 @@ class Federation:
         if experiment.pseudo is None:
             network, start = self._start(experiment.student, experiment.init)
             stage = self._stage("student", HEADS, experiment.student)
-            return {"student": self._train(stage, network, start)[1]}
+            return {"student": self._train(stage, network, start)[1], **self._refiner()}
         made = {head: self._teacher(head) for head in HEADS if self._any(head)}
         if not made:
             raise UsageError("No head has labels at enough sites: there is nothing to distil; add labels.")
@@ -80,7 +80,17 @@ class Federation:
             look = stage.training.closer_look_mm
             teacher = Teacher(stage.training.model, network.arguments, floating(weights), train.digest(weights), look)
             teachers, start = dict.fromkeys(HEADS, teacher), weights
-        return summary
+        return summary | self._refiner(pseudo, pseudo_set=number, pseudo_teachers=made_by)
+
+    def _refiner(self, pseudo: dict[str, Any] | None = None, **learned_from: Any) -> dict[str, Any]:
+        """The refiner's link, from the labels that the student has learned from; nothing if it is not asked for."""
+        training = self.experiment.refiner
+        if training is None:
+            return {}
+        network, start = self._start(training, self.experiment.refiner_init)
+        stage = self._stage("refiner", networks.LANDMARK_HEADS, training, **learned_from)
+        further = {} if pseudo is None else {"pseudo_labels": pseudo, "inputs": pseudo["sites"]}
+        return {"refiner": self._train(stage, network, start, **further)[1]}
 
     def finetune(self) -> dict[str, Any]:
         """The heads of ``init`` on the sites' true labels, the backbone frozen; or a new one for coronary arteries.

@@ -19,9 +19,8 @@ from ..federated.config import HEADS, Experiment
 from ..federated.pace import to_stderr
 from ..federated.plain import PlainDriver
 from . import lessons
-from .settings import NextRound, training
+from .settings import NextRound, refiner_training, training
 
-STUDENT = "models/student.safetensors"
 _KEPT_CONFIDENCE = (
     "The table of confidences is the parent bundle's: it was measured with other weights. Measure it anew with "
     "`fedkdtavi evaluate` and `fedkdtavi calibrate`."
@@ -44,8 +43,14 @@ def run(
     parent = bundles.resolve(settings.bundle)
     calibration = _calibration(settings, parent)
     doubt = [_KEPT_CONFIDENCE] if calibration is None and parent.metadata["calibration"] else []
-    start, model, network = _weights(parent, settings.out)
-    trained_as = training(settings, parent, model, network)
+    starts = {"student": _weights(parent, settings.out, "student")}
+    trained_as = {"student": training(settings, parent, *starts["student"][1:])}
+    if settings.refiner is not None:
+        if "refiner" not in parent.scans:
+            raise UsageError(f"{parent.path}: has no refiner that could be trained on; leave `refiner` out.")
+        starts["refiner"] = _weights(parent, settings.out, "refiner")
+        trained_as["refiner"] = refiner_training(settings, parent, starts["refiner"][2])
+    start = starts["student"][0]
     if settings.new_bundle.resolve() == parent.path.resolve():
         raise UsageError(f"{settings.new_bundle}: is the parent itself; choose another new_bundle.")
     found = lessons.gather(settings.sites, parent, settings.held_out, settings.out / "crops", say)
@@ -56,27 +61,30 @@ def run(
             seed=settings.seed,
             aggregation=settings.aggregation,
             deadline_s=settings.deadline_s,
-            student=trained_as,
+            **trained_as,
             pseudo=settings.pseudo,
             teacher_weights=dict.fromkeys(HEADS, start) if settings.pseudo else {},
             init=start,
+            refiner_init=starts["refiner"][0] if "refiner" in starts else None,
         ),
         say=say,
         driver=driver,
     )["federated"]
-    student = settings.out / "federated" / f"{links['student']['stage']}.safetensors"
-    shipped = links["student"]["digest"]
-    if settings.parent_share:
-        mean = settings.out / "student.safetensors"
-        shipped = average({student: 1 - settings.parent_share, start: settings.parent_share}, mean)["digest"]
-        student = mean
+    shipped, weights = {}, {}
+    for role, (before, _, _) in starts.items():
+        weights[role] = settings.out / "federated" / f"{links[role]['stage']}.safetensors"
+        shipped[role] = links[role]["digest"]
+        if settings.parent_share:
+            mean = settings.out / f"{role}.safetensors"
+            parts = {weights[role]: 1 - settings.parent_share, before: settings.parent_share}
+            shipped[role], weights[role] = average(parts, mean)["digest"], mean
     taught = {"held_out": settings.held_out, "sites": {one.name: one.told for one in found}}
     real = sum(not one.told["synthetic"] for one in found)
     made = export.assemble(
         settings.new_bundle,
         parent,
-        student,
-        refiner=parent,
+        weights["student"],
+        refiner=weights.get("refiner", parent),
         name=settings.name or parent.metadata["name"],
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],
@@ -84,7 +92,7 @@ def run(
         provenance={
             "parent": lineage(parent),
             "taught": taught,
-            "student": links["student"],
+            **{role: links[role] for role in starts},
             "parent_share": settings.parent_share,
             "chain": links["chain"],
             "calibration": "the parent's" if doubt else "its own" if calibration else "none",
@@ -97,7 +105,7 @@ def run(
         "digest": made["digest"],
         "parent": parent.digest,
         "taught": taught,
-        "student": shipped,
+        **shipped,
         "export": made["student"],
         "compare": [
             f"fedkdtavi bundle compare {parent.path} {settings.new_bundle} {site.folder}" for site in settings.sites
@@ -111,18 +119,19 @@ def lineage(parent: Bundle) -> dict[str, Any]:
     return told | {key: parent.provenance[key] for key in ("taught", "parent") if key in parent.provenance}
 
 
-def _weights(parent: Bundle, out: Path) -> tuple[Path, str, dict[str, Any]]:
-    """The student's weights as a file in ``out``, which network it is, and its description."""
-    if STUDENT not in parent.files:
-        raise UsageError(f"{parent.path}: holds no {STUDENT}, so it cannot be trained on; use a bundle that does.")
-    content = parent.read(STUDENT)
+def _weights(parent: Bundle, out: Path, role: str) -> tuple[Path, str, dict[str, Any]]:
+    """The weights of student or refiner as a file in ``out``, which network it is, and its description."""
+    name = f"models/{role}.safetensors"
+    if name not in parent.files:
+        raise UsageError(f"{parent.path}: holds no {name}, so it cannot be trained on; use a bundle that does.")
+    content = parent.read(name)
     path = out / "parent" / f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
     files.write_bytes(path, content)
     try:
         network, model, told = networks.load(path)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
-    look = parent.metadata["preprocessing"].get("closer_look_mm")
+    look = parent.metadata["preprocessing"].get("closer_look_mm") if role == "student" else None
     if told.get("closer_look_mm") != look:  # the bundle says how its student looks; as a teacher it looks alike
         networks.save(network, model, path, {**told, "closer_look_mm": look})
     return path, model, network.arguments

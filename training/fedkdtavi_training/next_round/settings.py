@@ -36,6 +36,9 @@ class NextRound(_Strict):
         default_factory=lambda: {"rounds": 4, "local_epochs": 2, "lr": 3e-4, "warmup": 20},
         description="how it is trained, as in `fedkdtavi distill`; network and crop are the bundle's",
     )
+    refiner: dict[str, Any] | None = Field(
+        None, description="how the bundle's refiner is trained on, as `student`; null: it is taken over as it is"
+    )
     pseudo: Pseudo | None = Field(
         Pseudo(), description="the parent labels what nobody has; null: reviewed labels alone, and it may forget"
     )
@@ -43,15 +46,16 @@ class NextRound(_Strict):
         0.0,
         ge=0,
         lt=1,
-        description="of the parent's weights in the new student's, beside the trained ones; 0: those alone",
+        description="of the parent's weights in the new ones, beside the trained ones; 0: those alone",
     )
     calibration: Path | None = Field(None, description="JSON written by calibrate; the parent's if not given")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> NextRound:
-        for key in _OF_THE_BUNDLE:
-            if key in self.student:
-                raise ValueError(f"student.{key} is the bundle's own: leave it out")
+        for role, entries in (("student", self.student), ("refiner", self.refiner or {})):
+            for key in _OF_THE_BUNDLE:
+                if key in entries:
+                    raise ValueError(f"{role}.{key} is the bundle's own: leave it out")
         if self.pseudo is not None and self.pseudo.sets != 1:
             raise ValueError("pseudo.sets: a next round has one set, the parent's")
         return self
@@ -72,15 +76,24 @@ def training(settings: NextRound, bundle: Bundle, model: str, network: dict[str,
     recipes = [recipe for recipe, how in OF_RECIPE.items() if ways == {how}]
     if not recipes:
         raise UsageError(f"{bundle.path}: its heads are read in different ways, which no recipe trains.")
-    loss = settings.student.get("loss", {})
     own = {"spacing_mm": fed["crop_spacing_mm"], "recipe": recipes[0]}
+    shape = {"crop": fed["crop_size"], "closer_look_mm": fed.get("closer_look_mm")}
+    return _of_bundle("student", settings.student, own, {"model": model, "network": network, **shape})
+
+
+def refiner_training(settings: NextRound, bundle: Bundle, network: dict[str, Any]) -> Training:
+    """How the refiner is trained on: as the settings say, fed as in the bundle. Raises as :func:`training`."""
+    look = bundle.metadata["preprocessing"]["aligned_look"]
+    shape = {"model": "refiner", "network": network, "crop": look["size"]}
+    return _of_bundle("refiner", settings.refiner or {}, {"spacing_mm": look["spacing_mm"]}, shape)
+
+
+def _of_bundle(role: str, given: dict[str, Any], own: dict[str, Any], shape: dict[str, Any]) -> Training:
+    loss = given.get("loss", {})
     for key, value in own.items():
         if isinstance(loss, dict) and loss.get(key, value) != value:
-            raise UsageError(f"student.loss.{key} is {loss[key]!r}, but the bundle needs {value!r}; leave it out.")
-    entries = {**settings.student, "model": model, "network": network, "crop": fed["crop_size"]}
-    entries["closer_look_mm"] = fed.get("closer_look_mm")
-    entries["loss"] = {**loss, **own} if isinstance(loss, dict) else loss
+            raise UsageError(f"{role}.loss.{key} is {loss[key]!r}, but the bundle needs {value!r}; leave it out.")
     try:
-        return Training.model_validate(entries)
+        return Training.model_validate({**given, **shape, "loss": {**loss, **own} if isinstance(loss, dict) else loss})
     except ValidationError as error:
-        raise refused(Path("student"), error) from error
+        raise refused(Path(role), error) from error

@@ -23,11 +23,15 @@ def folders(tmp_path_factory):
 
 
 def test_the_simulator_ends_in_the_weights_of_the_plain_loop(folders, tmp_path):
+    refiner = hospitals.training(model="refiner", network={"width": 4})
     plain, flare = (
-        simulation.run(hospitals.experiment(folders, tmp_path / engine), engine, say=quiet)["federated"]
+        simulation.run(hospitals.experiment(folders, tmp_path / engine, refiner=refiner), engine, say=quiet)[
+            "federated"
+        ]
         for engine in ("plain", "flare")
     )
-    assert flare["student"]["digest"] == plain["student"]["digest"]
+    for role in ("student", "refiner"):
+        assert flare[role]["digest"] == plain[role]["digest"]
     assert flare["chain"] == plain["chain"]
     for head, link in plain["teachers"].items():
         assert flare["teachers"][head]["digest"] == link["digest"]

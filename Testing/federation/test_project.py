@@ -32,7 +32,8 @@ def test_a_real_federation_needs_three_sites_a_head():
 
 
 def test_the_experiment_of_a_job_has_its_sites_alone_and_the_students_has_the_teachers():
-    plan = project.Project.model_validate(projects.entries(deadline_s=90, seed=5))
+    last_look = {"model": "refiner", "network": {"width": 4}, "rounds": 1, "local_steps": 1}
+    plan = project.Project.model_validate(projects.entries(deadline_s=90, seed=5, refiner=last_look))
     teachers = {"hps": Path("hps.safetensors")}
     one = plan.experiment(1, Path("out"), {"site-2": Path("two")}, teachers)
     assert [site.name for site in one.sites] == ["site-1", "site-2", "site-3"]
@@ -43,6 +44,7 @@ def test_the_experiment_of_a_job_has_its_sites_alone_and_the_students_has_the_te
     assert len(student.sites) == 4
     assert student.teacher_weights == teachers
     assert student.pseudo is not None
+    assert (one.refiner, student.refiner.model) == (None, "refiner")
 
 
 @pytest.mark.parametrize(

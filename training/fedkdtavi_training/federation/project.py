@@ -68,6 +68,8 @@ class Project(_Strict):
     student: Training | None = None
     pseudo: Pseudo | None = None
     init: Path | None = Field(None, description="safetensors on the server that the student starts from")
+    refiner: Training | None = Field(None, description="of the network for the last look, in the student's job")
+    refiner_init: Path | None = Field(None, description="safetensors on the server that the refiner starts from")
     fedkdtavi: str = fedkdtavi_core.__version__
     schema_version: int = schema.SCHEMA_VERSION
 
@@ -131,6 +133,7 @@ class Project(_Strict):
         }
         if task == 0:
             entries |= {"pseudo": self.pseudo, "teacher_weights": teachers, "init": self.init}
+            entries |= {"refiner": self.refiner, "refiner_init": self.refiner_init}
         try:
             return Experiment.model_validate(entries)
         except ValidationError as error:

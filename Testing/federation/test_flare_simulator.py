@@ -23,7 +23,7 @@ def folders(tmp_path_factory):
 
 
 def test_the_simulator_ends_in_the_weights_of_the_plain_loop(folders, tmp_path):
-    refiner = hospitals.training(model="refiner", network={"width": 4})
+    refiner = hospitals.training(model="refiner", network={"channels": [4, 8, 8]})
     plain, flare = (
         simulation.run(hospitals.experiment(folders, tmp_path / engine, refiner=refiner), engine, say=quiet)[
             "federated"

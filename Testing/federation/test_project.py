@@ -32,7 +32,7 @@ def test_a_real_federation_needs_three_sites_a_head():
 
 
 def test_the_experiment_of_a_job_has_its_sites_alone_and_the_students_has_the_teachers():
-    last_look = {"model": "refiner", "network": {"width": 4}, "rounds": 1, "local_steps": 1}
+    last_look = {"model": "refiner", "network": {"channels": [4, 8, 8]}, "rounds": 1, "local_steps": 1}
     plan = project.Project.model_validate(projects.entries(deadline_s=90, seed=5, refiner=last_look))
     teachers = {"hps": Path("hps.safetensors")}
     one = plan.experiment(1, Path("out"), {"site-2": Path("two")}, teachers)

@@ -227,7 +227,7 @@ def test_a_child_looks_as_closely_as_its_parent(site, tmp_path, monkeypatch):
 
 def test_a_parents_refiner_is_taken_over_or_trained_on(parent, site, tmp_path):
     look = {"size": 32, "spacing_mm": 1.25}
-    first = networks.build("refiner", {"width": 4}, seed=4)
+    first = networks.build("refiner", {"channels": [4, 8, 8]}, seed=4)
     careful = write_parent(tmp_path / "careful", refiner=first, aligned_look=look)
     run.run(settings.read(config(careful, site, tmp_path / "kept")), say=lambda text: None)
     kept = verify(tmp_path / "kept/new")

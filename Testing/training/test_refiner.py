@@ -23,7 +23,7 @@ from fedkdtavi_training.config import AugmentConfig, TrainConfig
 from fedkdtavi_training.federated import experiment
 
 pytestmark = pytest.mark.torch
-TINY = {"width": 4}
+TINY = {"channels": [4, 8, 8]}
 STILL = AugmentConfig(
     rotation_deg=0, scale=0, shear=0, elastic_mm=0, jitter_near_mm=0, jitter_far_share=0, contrast=0, motion=0,
     slices=0, in_plane=0, noise=0, streaks=0, context=0,

@@ -42,28 +42,29 @@ class Refiner(nn.Module):
 
     Args:
         in_channels: 1; the heart's segmentation is not taken.
-        width: channels at half resolution; twice and four times as many below.
+        channels: at half, a quarter and an eighth of the resolution.
     """
 
-    def __init__(self, in_channels: int = 1, width: int = 24) -> None:
+    def __init__(self, in_channels: int = 1, channels: tuple[int, int, int] = (24, 48, 64)) -> None:
         super().__init__()
-        self.arguments = {"in_channels": in_channels, "width": width}
+        self.arguments = {"in_channels": in_channels, "channels": list(channels)}
+        first, second, third = channels
         # A kernel of 4: half voxel h covers the voxels 2 h and 2 h + 1 and their neighbours.
-        self.stem = nn.Conv3d(in_channels, width, 4, stride=2, padding=1)
-        self.down_1 = _blocks(width, 2)
-        self.to_2 = nn.Conv3d(width, 2 * width, 2, stride=2)
-        self.down_2 = _blocks(2 * width, 2)
-        self.to_3 = nn.Conv3d(2 * width, 4 * width, 2, stride=2)
-        self.deepest = _blocks(4 * width, 3)
-        self.from_3 = nn.ConvTranspose3d(4 * width, 2 * width, 2, stride=2)
-        self.up_2 = _blocks(2 * width, 1)
-        self.from_2 = nn.ConvTranspose3d(2 * width, width, 2, stride=2)
-        self.up_1 = _blocks(width, 2)
+        self.stem = nn.Conv3d(in_channels, first, 4, stride=2, padding=1)
+        self.down_1 = _blocks(first, 2)
+        self.to_2 = nn.Conv3d(first, second, 2, stride=2)
+        self.down_2 = _blocks(second, 2)
+        self.to_3 = nn.Conv3d(second, third, 2, stride=2)
+        self.deepest = _blocks(third, 3)
+        self.from_3 = nn.ConvTranspose3d(third, second, 2, stride=2)
+        self.up_2 = _blocks(second, 1)
+        self.from_2 = nn.ConvTranspose3d(second, first, 2, stride=2)
+        self.up_1 = _blocks(first, 2)
         ids = {head: of for head, of in schema.HEADS.items() if schema.by_id(of[0]).kind == "landmark"}
-        self.heads = nn.ModuleDict({head: nn.Conv3d(width, len(of), 1) for head, of in ids.items()})
+        self.heads = nn.ModuleDict({head: nn.Conv3d(first, len(of), 1) for head, of in ids.items()})
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 1, S, S, S) -> (B, width, S/2, S/2, S/2)."""
+        """(B, 1, S, S, S) -> (B, channels[0], S/2, S/2, S/2)."""
         first = self.down_1(nn.functional.leaky_relu(self.stem(image), 0.01))
         second = self.down_2(self.to_2(first))
         x = self.deepest(self.to_3(second))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
-from fedkdtavi_core.bundle import metadata, verify
+from fedkdtavi_core.bundle import metadata, seal, verify
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_training import calibrate, commands, export, networks, tally
 
@@ -35,7 +38,8 @@ def bundle(weights, tmp_path_factory):
 def test_the_bundle_is_sound_and_small(bundle):
     found = verify(bundle)
     assert found.metadata["name"] == "test"
-    assert set(found.files) >= {"models/student.safetensors", "models/coarse.safetensors", "docs/README.md"}
+    assert {"models/student.safetensors", "docs/README.md"} < set(found.files)
+    assert "models/coarse.safetensors" not in found.files  # its graph holds them
     parameters = sum(p.numel() for p in networks.build("student").parameters())
     assert len(found.read("models/student.onnx")) < 2.5 * parameters  # two bytes each, and the graph
     assert "not for clinical use" in found.read("docs/README.md").decode().lower()
@@ -187,3 +191,28 @@ def test_the_few_least_sure_are_told_apart():
 def test_few_perfect_cases_promise_no_certainty():
     table = calibrate.table(np.linspace(0.9, 0.99, 60), np.ones(60))
     assert 0.8 < table["p_within_5mm"][-1] < 1
+
+
+def test_a_graph_without_weights_beside_it_holds_them_by_their_names(bundle, weights, tmp_path):
+    """What a bundle keeps as ONNX alone can be trained on: the same numbers, as fp16 holds them."""
+    for role, told in (("coarse", {}), ("student", {"steps": 3})):
+        expected = export.round_to_half(networks.load(weights / f"{role}.safetensors")[0]).state_dict()
+        assert commands.weights([str(bundle), "--network", role, "--out", str(tmp_path / "w.safetensors")]) == 0
+        again, task, spoken = networks.load(tmp_path / "w.safetensors")
+        assert (task, spoken) == (role, told)
+        for name, value in again.state_dict().items():
+            torch.testing.assert_close(value, expected[name].to(value.dtype), rtol=0, atol=0)
+    with pytest.raises(UsageError, match=r"has no network 'refiner', .* it has coarse, student\."):
+        commands.weights([str(bundle), "--network", "refiner", "--out", str(tmp_path / "r.safetensors")])
+
+
+def test_a_graph_without_names_is_not_guessed_at(bundle, tmp_path):
+    folder = tmp_path / "b"
+    shutil.copytree(bundle, folder)
+    described = json.loads((folder / "configs/network.json").read_text())
+    described["coarse"]["arguments"]["channels"] = [4, 8, 32]
+    (folder / "configs/network.json").write_text(json.dumps(described))
+    seal(folder)
+    with pytest.raises(UsageError, match="is not enough to rebuild it"):
+        commands.weights([str(folder), "--network", "coarse", "--out", str(tmp_path / "w.safetensors")])
+    assert not (tmp_path / "w.safetensors").exists()

@@ -23,7 +23,7 @@ from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, read_record, v
 from fedkdtavi_core.readers import read_volume
 from fedkdtavi_core.site.ctfile import write_ct
 from fedkdtavi_core.site.dataset import SiteInfo, write_site
-from fedkdtavi_training import cache, commands, data, export, networks, train
+from fedkdtavi_training import bundle_weights, cache, commands, data, export, networks, train
 from fedkdtavi_training.config import TrainConfig
 from fedkdtavi_training.federated import pseudo
 from fedkdtavi_training.federated.messages import SiteFailedError
@@ -231,8 +231,7 @@ def test_a_parents_refiner_is_taken_over_or_trained_on(parent, site, tmp_path):
     careful = write_parent(tmp_path / "careful", refiner=first, aligned_look=look)
     run.run(settings.read(config(careful, site, tmp_path / "kept")), say=lambda text: None)
     kept = verify(tmp_path / "kept/new")
-    for name in ("models/refiner.onnx", "models/refiner.safetensors"):
-        assert kept.read(name) == careful.read(name)
+    assert kept.read("models/refiner.onnx") == careful.read("models/refiner.onnx")
     assert kept.metadata["preprocessing"] == careful.metadata["preprocessing"]
 
     told = run.run(
@@ -245,10 +244,18 @@ def test_a_parents_refiner_is_taken_over_or_trained_on(parent, site, tmp_path):
     )
     assert made.provenance["networks"]["refiner"]["digest"] == told["refiner"] != link["digest"]
     assert made.metadata["preprocessing"]["aligned_look"] == look
-    assert made.read("models/refiner.safetensors") != careful.read("models/refiner.safetensors")
+    bundle_weights.write(made, "refiner", tmp_path / "refiner.safetensors")
+    again, _, spoken = networks.load(tmp_path / "refiner.safetensors")
+    assert (spoken["crop_size"], spoken["crop_spacing_mm"], spoken["digest"]) == (32, 1.25, told["refiner"])
+    torch.testing.assert_close(
+        again.state_dict(),
+        export.round_to_half(networks.load(tmp_path / "on/work/refiner.safetensors")[0]).state_dict(),
+        rtol=0,
+        atol=0,
+    )
     assert kept.read("models/student.onnx") != made.read("models/student.onnx")  # half of it is the parent's
 
-    with pytest.raises(UsageError, match="has no refiner that could be trained on"):
+    with pytest.raises(UsageError, match="has no network 'refiner', so it cannot be trained on"):
         run.run(settings.read(config(parent, site, tmp_path / "none", refiner=TINY)), say=lambda text: None)
     with pytest.raises(UsageError, match=r"refiner\.crop is the bundle's own"):
         settings.read(config(careful, site, tmp_path / "crop", refiner=TINY | {"crop": 48}))

@@ -15,17 +15,19 @@ pytestmark = pytest.mark.torch
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 
 
-@pytest.mark.parametrize("role", ["coarse", "student"])
-def test_onnx_is_rebuilt_from_the_weights(role):
-    from fedkdtavi_training import export, networks
+@pytest.mark.parametrize("role", ["coarse", "student", "refiner"])
+def test_onnx_is_rebuilt_from_the_weights(role, tmp_path):
+    from fedkdtavi_training import bundle_weights, export, networks
 
-    folder = next(path for path in MODELS.iterdir() if path.is_dir())
-    network, _, _ = networks.load(folder / "models" / f"{role}.safetensors")
-    image = np.random.default_rng(0).normal(size=(1, 1, 64, 64, 64)).astype(np.float32)
-    shipped = bundle.verify(folder).session(role, "cpu")(image)
+    released = bundle.verify(next(path for path in MODELS.iterdir() if path.is_dir()))
+    bundle_weights.write(released, role, tmp_path / "weights.safetensors")
+    network, _, _ = networks.load(tmp_path / "weights.safetensors")
+    side = released.metadata["preprocessing"]["aligned_look"]["size"] if role == "refiner" else 64
+    image = np.random.default_rng(0).normal(size=(1, 1, side, side, side)).astype(np.float32)
+    shipped = released.session(role, "cpu")(image)
     with torch.inference_mode():
         direct = {name: value.numpy() for name, value in network(torch.from_numpy(image)).items()}
     for name, value in direct.items():
         np.testing.assert_allclose(shipped[name], value, atol=1e-3 * np.abs(value).max())
-    rebuilt = export.to_onnx(network, shape=(64, 64, 64), dynamic=role == "coarse")
-    assert export.compare(network, rebuilt, [(64, 64, 64)]) < export.TOLERANCE
+    rebuilt = export.to_onnx(network, shape=(side,) * 3, dynamic=role == "coarse")
+    assert export.compare(network, rebuilt, [(side,) * 3]) < export.TOLERANCE

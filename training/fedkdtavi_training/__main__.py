@@ -9,8 +9,8 @@ from fedkdtavi_core.errors import EXIT_USAGE, FedKDTAVIError
 from . import commands
 
 COMMANDS = (
-    "phantom", "train", "distill", "finetune", "next-round", "arms", "average", "calibrate", "export", "evaluate",
-    "report", "federation",
+    "phantom", "train", "distill", "finetune", "next-round", "arms", "average", "weights", "calibrate", "export",
+    "evaluate", "report", "federation",
 )  # fmt: skip
 
 

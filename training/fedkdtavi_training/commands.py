@@ -153,6 +153,13 @@ def export(arguments: list[str] | None = None) -> int:
     return main(arguments)
 
 
+def weights(arguments: list[str] | None = None) -> int:
+    """Write the weights of one of a bundle's networks."""
+    from .bundle_weights import main
+
+    return main(arguments)
+
+
 def average(arguments: list[str] | None = None) -> int:
     """Make the mean of several runs' weights."""
     from .average import main

@@ -42,19 +42,21 @@ class _Named(torch.nn.Module):
     def __init__(self, network: torch.nn.Module, names: list[str]) -> None:
         super().__init__()
         self.network, self.names = network, names
+        assert self.training and not network.training  # the wrapper's own mode: see :func:`to_onnx`
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = self.network(image)
         return tuple(outputs[name] for name in self.names)
 
 
-def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: bool) -> bytes:
+def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: bool, named: bool = False) -> bytes:
     """ONNX (opset 17) of a network in evaluation mode, weights stored as fp16 and cast in the graph.
 
     Args:
         network: with float32 weights that fp16 can hold (see :func:`round_to_half`), else it differs.
         shape: spatial shape of the example input.
         dynamic: may the spatial shape differ at run time?
+        named: keep every weight under its name, so that :func:`.onnx_graph.weights` reads it back; somewhat larger.
     """
     network = network.to(memory_format=torch.contiguous_format).eval()
     example = torch.zeros(1, 1, *shape)
@@ -75,6 +77,10 @@ def to_onnx(network: torch.nn.Module, *, shape: tuple[int, int, int], dynamic: b
             input_names=["image"],
             output_names=names,
             dynamic_axes=axes,
+            # Folded, weights lose their names, and those of equal values are stored once where the wrapper is not in
+            # training mode: they could not be read back (onnx_graph.weights). The runtime folds by itself.
+            do_constant_folding=not named,
+            training=torch.onnx.TrainingMode.PRESERVE if named else torch.onnx.TrainingMode.EVAL,
         )
     return onnx_graph.store_half(buffer.getvalue())
 
@@ -196,12 +202,15 @@ def assemble(
             round_to_half(network)
             dynamic = role == "coarse"
             side = meta["preprocessing"]["aligned_look"]["size"] if role == "refiner" else crop
-            onnx = to_onnx(network, shape=(side,) * 3, dynamic=dynamic)
+            onnx = to_onnx(network, shape=(side,) * 3, dynamic=dynamic, named=role != "student")
             shapes = [(64, 64, 64), (80, 48, 96)] if dynamic else [(side,) * 3]
             report[role] = {"difference": compare(network, onnx, shapes), "bytes": len(onnx)}
             (folder / layout.MODELS[role]).write_bytes(onnx)
-            networks.save(network.half(), task, folder / f"models/{role}.safetensors", trained)
-            described[role] = {"task": task, "arguments": network.arguments, "weights": f"models/{role}.safetensors"}
+            kept = layout.MODELS[role]
+            if role == "student":  # of the others the graph alone: bundle_weights reads them from there
+                kept = f"models/{role}.safetensors"
+                networks.save(network.half(), task, folder / kept, trained)
+            described[role] = {"task": task, "arguments": network.arguments, "weights": kept}
             runs[role] = {key: trained[key] for key in _TOLD if key in trained}
         _write_json(folder / layout.METADATA, meta)
         _write_json(folder / "configs/network.json", described)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import product
 
@@ -44,6 +44,35 @@ def plain_masks() -> Iterator[None]:
 def _span(part: int, window: int, shift: int) -> slice:
     """The ``part``-th of the three regions of a shifted window's axis (Liu et al., ICCV 2021, figure 4)."""
     return (slice(-window), slice(-window, -shift), slice(-shift, None))[part]
+
+
+_PREFIX = "network."  # of the exported wrapper
+
+
+def weights(content: bytes, wanted: Collection[str]) -> dict[str, torch.Tensor]:
+    """The parameters of an exported network by their names, float32, as :func:`store_half` has kept them.
+
+    Args:
+        content: an ONNX model of ``export.to_onnx``.
+        wanted: names of the network's parameters and buffers; buffers that the exporter leaves out are made by the
+            network itself.
+
+    Raises:
+        KeyError: a parameter is not in it under its own name.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in onnx.load_from_string(content).graph.initializer}
+    found = {}
+    for name in wanted:
+        held = tensors.get(f"{_PREFIX}{name}", tensors.get(f"{_PREFIX}{name}_half"))
+        if held is None and not name.endswith("relative_position_index"):
+            raise KeyError(name)
+        if held is not None:
+            values = numpy_helper.to_array(held)
+            found[name] = torch.from_numpy(values.astype(np.float32) if values.dtype == np.float16 else values.copy())
+    return found
 
 
 def store_half(content: bytes) -> bytes:

@@ -19,6 +19,7 @@ _KNOWN = {
     "distill": ("teachers, pseudo-labels and student over many sites", "train"),
     "finetune": ("train the heads of given weights, the backbone frozen", "train"),
     "next-round": ("from a bundle and newly reviewed labels to the next bundle", "train"),
+    "weights": ("a bundle's network as weights that a training can start from", "train"),
     "average": ("the mean of weights that were trained on from the same ones", "train"),
     "evaluate": ("evaluate a bundle on phantoms with known truth", "train"),
     "arms": ("run the comparison arms, and their paired table", "train"),

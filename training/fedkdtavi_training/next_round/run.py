@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +11,9 @@ from fedkdtavi_core import bundle as bundles
 from fedkdtavi_core.bundle import Bundle, metadata
 from fedkdtavi_core.errors import UsageError
 
-from .. import export, networks
+from .. import bundle_weights, export, networks
 from ..average import average
-from ..federated import experiment, files
+from ..federated import experiment
 from ..federated.config import HEADS, Experiment
 from ..federated.pace import to_stderr
 from ..federated.plain import PlainDriver
@@ -46,8 +45,6 @@ def run(
     starts = {"student": _weights(parent, settings.out, "student")}
     trained_as = {"student": training(settings, parent, *starts["student"][1:])}
     if settings.refiner is not None:
-        if "refiner" not in parent.scans:
-            raise UsageError(f"{parent.path}: has no refiner that could be trained on; leave `refiner` out.")
         starts["refiner"] = _weights(parent, settings.out, "refiner")
         trained_as["refiner"] = refiner_training(settings, parent, starts["refiner"][2])
     start = starts["student"][0]
@@ -121,12 +118,9 @@ def lineage(parent: Bundle) -> dict[str, Any]:
 
 def _weights(parent: Bundle, out: Path, role: str) -> tuple[Path, str, dict[str, Any]]:
     """The weights of student or refiner as a file in ``out``, which network it is, and its description."""
-    name = f"models/{role}.safetensors"
-    if name not in parent.files:
-        raise UsageError(f"{parent.path}: holds no {name}, so it cannot be trained on; use a bundle that does.")
-    content = parent.read(name)
-    path = out / "parent" / f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
-    files.write_bytes(path, content)
+    held = parent.files[bundle_weights.source(parent, role)]
+    path = out / "parent" / f"{held[:16]}.safetensors"
+    bundle_weights.write(parent, role, path)
     try:
         network, model, told = networks.load(path)
     except ValueError as error:

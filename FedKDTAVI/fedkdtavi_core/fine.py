@@ -21,6 +21,7 @@ _FARTHEST_MM = 40.0  # half a crop: hinge points that would move it farther are 
 _BELIEVED = 0.2  # raw confidence that each hinge point needs to move the crop
 _AGREE_MM = 5.0  # views that lie within this distance of their median agree
 _SAME_MM = 6.0  # farther apart, the usual and the closer look mean different places
+_SAME_MOUTH_MM = 3.0  # of two looks at an ostium: next to it there may be another opening
 
 LANDMARK_HEADS = tuple(head for head in schema.HEADS if schema.by_id(schema.HEADS[head][0]).kind == "landmark")
 
@@ -114,7 +115,7 @@ def predict(
     """
     settings = bundle.metadata["preprocessing"]
     size, spacing = settings["crop_size"], float(settings["crop_spacing_mm"])
-    session = bundle.session("student", device)
+    session, heads = bundle.session("student", device), bundle.metadata["heads"]
     seconds = {"fine": 0.0, "decode": 0.0}
     views = [np.asarray(view, float) for view in settings.get("views", [])]
     passes = settings["recenter_passes"]
@@ -131,8 +132,8 @@ def predict(
         outputs = network(intensity.normalise(geometry.resample(volume, grid))[None, None])
         middle = perf_counter()
         if before is not None:
-            outputs = outputs | both(*before, outputs, grid, bundle.metadata["heads"])
-        decoded = decode(outputs, bundle.metadata["heads"], grid, model)
+            outputs = outputs | both(*before, outputs, grid, heads)
+        decoded = decode(outputs, heads if model == "student" else _as_heatmaps(heads), grid, model)
         seconds["fine"] += middle - start
         seconds["decode"] += perf_counter() - middle
         return decoded, outputs, grid
@@ -155,7 +156,7 @@ def predict(
         closely, outputs, grid = look(close_crop, looks - 1 - (aligned is not None), (outputs, grid))
 
     found: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
-    for label_id in (one for ids in _outputs(bundle.metadata["heads"]).values() for one in ids):
+    for label_id in (one for ids in _outputs(heads).values() for one in ids):
         views_of_it = [one[label_id] for one in seen if label_id in one]
         if views_of_it:
             found[label_id] = combine(views_of_it, len(seen))
@@ -163,14 +164,16 @@ def predict(
                 found[label_id] = closer(found[label_id], closely[label_id])
     if aligned is not None and (along := aligned_grid({i: one[0] for i, one in found.items()}, aligned)) is not None:
         last, _, _ = look(along, looks - 1, model="refiner")
-        found |= {label_id: closer(one, last[label_id]) for label_id, one in found.items() if label_id in last}
+        for label_id in found.keys() & last.keys():
+            within = _SAME_MOUTH_MM if label_id in schema.OSTIUM_IDS else _SAME_MM
+            found[label_id] = refined(found[label_id], last[label_id], within)
     predictions = {}
-    for head, ids in _outputs(bundle.metadata["heads"]).items():
+    for head, ids in _outputs(heads).items():
         for label_id in (one for one in ids if one in found):
             confidence = calibrated(found[label_id][2], bundle.metadata["calibration"].get(head))
             predictions[label_id] = Prediction(*found[label_id], confidence)
     calcification = None
-    if "calc" in outputs and "calc" in bundle.metadata["heads"]:
+    if "calc" in outputs and "calc" in heads:
         calcification = _probability(outputs["calc"], grid)
     progress.step(1.0, "Looked closely at the aortic root")
     return FineResult(predictions, calcification, grid, np.array(centers), session.device, list(session.notes), seconds)
@@ -301,9 +304,31 @@ def closer(usual: tuple[np.ndarray, np.ndarray, float], close: heatmap.Decoded) 
     return position, covariance, 0.5 * raw
 
 
+def refined(
+    seen: tuple[np.ndarray, np.ndarray, float], last: heatmap.Decoded, within_mm: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Position, covariance and raw confidence of one landmark from the student and from the refiner: their mean.
+
+    On phantoms the refiner alone is nearer still (1.1 mm in the median where the mean has 1.3); on real CTs it knows
+    less of what it has never seen, and the two differ from two readings as much as from each other. Farther apart than
+    ``within_mm`` they mean different places, and the student is believed, with half its confidence.
+    """
+    position, covariance, raw = seen
+    apart = last.position - position
+    if np.linalg.norm(apart) > within_mm:
+        return position, covariance, 0.5 * raw
+    spread = np.outer(apart, apart) / 4
+    return position + apart / 2, (covariance + last.covariance) / 2 + spread, 0.5 * (raw + last.confidence)
+
+
 def calibrated(raw: float, table: Mapping[str, list[float]] | None) -> float:
     """Raw confidence -> P(error < 5 mm) on held-out phantoms, piecewise linear; ``raw`` itself without a table."""
     return float(raw) if table is None else float(np.interp(raw, table["raw"], table["p_within_5mm"]))
+
+
+def _as_heatmaps(heads: Mapping[str, Any]) -> dict[str, Any]:
+    """The landmark heads as a refiner has them, whatever the student's are read as."""
+    return {head: {"outputs": ids} for head, ids in _outputs(heads).items()}
 
 
 def _outputs(heads: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -210,6 +210,28 @@ def test_of_two_looks_that_disagree_the_surer_is_believed_half():
     assert covariance[0, 0] == 1 and raw == pytest.approx(0.45)
 
 
+def test_student_and_refiner_meet_half_way_unless_they_mean_different_places():
+    seen = (np.zeros(3), 4 * np.eye(3), 0.8)
+    position, covariance, raw = fine.refined(seen, _decoded([0, 2, 0], 0.9), 6.0)
+    np.testing.assert_allclose(position, [0, 1, 0])
+    np.testing.assert_allclose(covariance, np.diag([2.5, 3.5, 2.5]))
+    assert raw == pytest.approx(0.85)
+    position, covariance, raw = fine.refined(seen, _decoded([0, 4, 0], 0.99), 3.0)
+    np.testing.assert_allclose(position, 0)
+    assert covariance[0, 0] == 4 and raw == pytest.approx(0.4)
+
+
+def test_a_refiner_is_read_as_heatmaps_also_beside_a_student_of_classes(ct, tmp_path):
+    readouts = dict.fromkeys(("hps", "ms"), "centroid")
+    classes = tiny_bundle.write_bundle(
+        tmp_path / "b",
+        student=tiny_bundle.student_model(classes=True),
+        refiner=tiny_bundle.student_model(heads=("hps", "ms")),
+        meta=tiny_bundle.described(aligned_look=ALIGNED, readouts=readouts),
+    )
+    assert max(_errors(fine.predict(ct, classes, CENTER, "cpu")).values()) < 0.8
+
+
 def test_calibration_is_piecewise_linear_and_optional():
     table = {"raw": [0.2, 0.6], "p_within_5mm": [0.1, 0.9]}
     assert fine.calibrated(0.4, table) == pytest.approx(0.5)

@@ -26,14 +26,23 @@ APPROVAL, REQUEST = ".signed.zip", ".request.zip"
 CERTIFICATE_DAYS = 1095
 
 
-def flare(arguments: list[str], folder: Path, limit_s: float | None = 300.0) -> dict[str, Any]:
+class EngineError(UsageError):
+    """The engine has refused, in its own words; ``engine_code`` is its name for the reason."""
+
+    def __init__(self, sentence: str, engine_code: str) -> None:
+        super().__init__(sentence)
+        self.engine_code = engine_code
+
+
+def flare(arguments: list[str], folder: Path, limit_s: float | None = 300.0) -> Any:
     """Run ``nvflare`` with its records kept in ``folder`` instead of the home folder; returns what it says.
 
     Args:
         limit_s: longest time that it may take; None: as long as it likes.
 
     Raises:
-        UsageError: it refuses, with its own words; it does not end in time.
+        EngineError: it refuses, with its own words.
+        UsageError: it does not end in time.
     """
     if importlib.util.find_spec("nvflare") is None:
         raise ModuleNotFoundError("No module named 'nvflare'", name="nvflare")
@@ -54,7 +63,8 @@ def flare(arguments: list[str], folder: Path, limit_s: float | None = 300.0) -> 
             answer = json.loads(line)
             if answer["status"] == "ok":
                 return answer["data"]
-            raise UsageError(f"{_sentence(answer['message'])}; {_sentence(answer['hint'])}.")
+            sentence = f"{_sentence(answer['message'])}; {_sentence(answer['hint'])}."
+            raise EngineError(sentence, str(answer.get("error_code", "")))
     last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
     raise UsageError(f"nvflare {' '.join(arguments[:2])} failed ({last}); see that it is installed.")
 

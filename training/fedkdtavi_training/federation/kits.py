@@ -148,6 +148,8 @@ def running(folder: Path) -> bool:
     try:
         number = int(json.loads((folder / PROCESS).read_text(encoding="utf-8"))["pid"])
         os.kill(number, 0)
+    except PermissionError:  # another user's: it runs
+        return True
     except (OSError, ValueError, KeyError):
         return False
     return True

@@ -9,12 +9,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from fedkdtavi_core.errors import EXIT_OK, UsageError
+from fedkdtavi_core.errors import EXIT_OK, Cancelled, UsageError
 
 from ..federated.config import HEADS
-from . import certificates, engine, enrol, kits, project
+from . import certificates, engine, enrol, jobs, kits, project
 
 Say = Callable[[str], None]
+_ABORTED = "JOB_ABORTED"  # nvflare's name for a job that was cancelled
 _ENDED = "FATAL_SYSTEM_ERROR received:"  # what nvflare prints before the controller's own sentence
 
 
@@ -38,9 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     four.add_argument("folder", type=Path)
     four.add_argument("--task", type=int, choices=(0, 1, 2, 3), help="this job alone")
     four.set_defaults(run=lambda o, say: run(o.folder, o.task, say))
-    five = commands.add_parser("stop", help="end the server")
+    five = commands.add_parser("cancel", help="end the jobs that run or are queued; the server goes on")
     five.add_argument("folder", type=Path)
-    five.set_defaults(run=lambda o, say: engine.stop("server", o.folder) or EXIT_OK)
+    five.set_defaults(run=lambda o, say: cancel(o.folder, say))
+    six = commands.add_parser("stop", help="end the server")
+    six.add_argument("folder", type=Path)
+    six.set_defaults(run=lambda o, say: engine.stop("server", o.folder) or EXIT_OK)
 
 
 def init(file: Path, out: Path, say: Say) -> int:
@@ -131,7 +135,8 @@ def run(folder: Path, only: int | None, say: Say) -> int:
     """Submit the project's jobs one after another and wait for each; the student's job gets the teachers' weights.
 
     Raises:
-        UsageError: the server does not run; a job was refused, or ended without a model.
+        UsageError: the server does not run; a job is there already, was refused, or ended without a model.
+        Cancelled: the job was cancelled; Ctrl-C, which ends the waiting and not the job.
     """
     folder = folder.resolve()  # a job is read where the engine runs
     plan = _plan(folder)
@@ -141,30 +146,46 @@ def run(folder: Path, only: int | None, say: Say) -> int:
         if task and model(folder, task) is not None:
             say(f"task {task} ({project.TASKS[task]}): done before")
             continue
-        _job(folder, plan, task, say)
+        try:
+            _job(folder, plan, task, say)
+        except KeyboardInterrupt as error:
+            raise Cancelled(
+                f"task {task} ({project.TASKS[task]}): not waited for any longer, but a job that is submitted goes on "
+                f"at the server; {jobs.how_to_go_on(folder)}."
+            ) from error
     return EXIT_OK
+
+
+def cancel(folder: Path, say: Say) -> int:
+    """End the jobs that run or are queued. Raises as :func:`.jobs.cancel`."""
+    _plan(folder)
+    return jobs.cancel(folder, say)
 
 
 def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
     from .flare.job import AGAIN, FAILED, write_job
 
+    jobs.refuse_second(folder)
     teachers = {HEADS[n - 1]: found for n in (1, 2, 3) if (found := model(folder, n)) is not None}
     out = folder / kits.OUT / f"task-{task}"
     experiment = plan.experiment(task, out, {}, teachers if task == 0 else {})
     job = write_job(experiment, folder / kits.JOBS / f"task-{task}", name=f"{plan.name}-task-{task}")
-    kit = ["--startup-kit", str(folder / kits.COORDINATOR)]
     what = f"task {task} ({project.TASKS[task]})"
     while True:
         for left in (AGAIN, FAILED):
             (out / left).unlink(missing_ok=True)
         printed = _size(folder / engine.CONSOLE)
-        number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
+        number = jobs.ask(folder, "submit", "-j", str(job))["job_id"]
         say(f"{what}: submitted as {number}")
         why = ""
         try:
-            enrol.flare(["job", "wait", number, *kit], folder, None)
+            jobs.ask(folder, "wait", number, limit_s=None)
         except UsageError as error:  # the engine tells of a failed job as of a failed command, also of one that goes on
             why = str(error)
+            if getattr(error, "engine_code", "") == _ABORTED:
+                raise Cancelled(
+                    f"{what}: was cancelled; call `run` again, and it goes on from its checkpoint."
+                ) from error
         if not (out / AGAIN).exists():
             break
         say(f"{what}: {kits.read(out / AGAIN, 'run')['site']} has come; going on with it")

@@ -19,7 +19,7 @@ import pytest
 import fedkdtavi_core
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_training.federation import command, engine, kits, project, server_command, simulation, status
+from fedkdtavi_training.federation import command, connection, engine, kits, project, server_command, simulation, status
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_flare = pytest.mark.skipif(importlib.util.find_spec("nvflare") is None, reason="needs the federated extra")
@@ -110,6 +110,14 @@ def test_a_site_that_was_not_let_in_says_so_with_its_versions(fake, monkeypatch)
         engine.run("site", fake, {}, lambda text: None)
     assert f"fedkdtavi {fedkdtavi_core.__version__} and label schema {schema.SCHEMA_VERSION}" in str(error.value)
     assert len(runs(fake)) == 1
+
+
+def test_while_the_engine_runs_somebody_looks_after_it(fake, monkeypatch):
+    monkeypatch.setenv("FAKE_SLEEPS", "0.5")
+    monkeypatch.setattr(engine, "_LOOK_S", 0.05)
+    looked = []
+    assert engine.run("site", fake, {}, lambda text: None, lambda: looked.append(1)) == 0
+    assert looked
 
 
 def test_what_runs_is_not_started_twice_and_can_be_stopped(fake):
@@ -216,8 +224,31 @@ class TestDoor:
         from fedkdtavi_training.federation.flare.door import TOLD, SiteDoor
 
         context = FLContext()
-        SiteDoor("1.2", 1).handle_event(EventType.BEFORE_CLIENT_REGISTER, context)
+        SiteDoor("1.2", 1, "site").handle_event(EventType.BEFORE_CLIENT_REGISTER, context)
         assert context.get_all_public_props()[TOLD] == {"version": "1.2", "schema_version": 1}
+
+    def test_a_site_notes_that_it_is_let_in_and_each_answer_of_the_server(self, tmp_path):
+        from nvflare.apis.event_type import EventType
+        from nvflare.apis.fl_constant import FLContextKey, ReservedKey
+        from nvflare.apis.fl_context import FLContext
+
+        from fedkdtavi_training.federation.flare.door import SiteDoor
+
+        filters, context = [], FLContext()
+        cell = SimpleNamespace(add_incoming_reply_filter=lambda *given: filters.append(given))
+        engine = SimpleNamespace(get_cell=lambda: cell)
+        context.set_prop(ReservedKey.ENGINE, engine, private=True, sticky=False)
+        door = SiteDoor("1.2", 1, str(tmp_path))
+        door.handle_event(EventType.AFTER_CLIENT_REGISTER, context)
+        assert connection.answered(tmp_path) is None  # it has no token
+        context.set_prop(FLContextKey.CLIENT_TOKEN, "token", private=True, sticky=False)
+        door.handle_event(EventType.AFTER_CLIENT_REGISTER, context)
+        assert connection.fresh(connection.answered(tmp_path))
+        connection.forget(tmp_path)
+        ((channel, topic, answered),) = filters
+        assert (channel, topic) == ("task", "heart_beat")
+        assert answered(object()) is None
+        assert connection.fresh(connection.answered(tmp_path))
 
     @pytest.mark.parametrize(
         "asked",
@@ -243,7 +274,7 @@ class TestDoor:
             context = FLContext()
             context.set_prop(FLContextKey.COMPONENT_CONFIG, config, sticky=False, private=True)
             context.set_prop(FLContextKey.JOB_META, {"byoc": says_it_brings_code}, sticky=False, private=True)
-            SiteDoor("1.2", 1).handle_event(EventType.BEFORE_BUILD_COMPONENT, context)
+            SiteDoor("1.2", 1, "site").handle_event(EventType.BEFORE_BUILD_COMPONENT, context)
 
         build({"path": EXECUTOR, "args": {}})
         with pytest.raises(UnsafeComponentError, match=r"this site runs .*FedKDTAVIExecutor alone"):

@@ -282,7 +282,7 @@ def test_a_site_that_starts_crops_its_dataset_and_then_runs_the_engine(enrolled,
     write_site(data, SiteInfo("site-1"))
     told = json.loads((site / "federation.json").read_text())
     (site / "federation.json").write_text(json.dumps(told | {"datasets": [str(data)]}))
-    monkeypatch.setattr(engine, "run", lambda kind, folder, names, say: ran.append((kind, folder, names)) or 0)
+    monkeypatch.setattr(engine, "run", lambda kind, folder, names, say, look: ran.append((kind, folder, names)) or 0)
     assert site_command.start(site, None, print) == 0
     assert ran == [("site", site, {"uid": "site-1", "org": "site_1"})]
     assert json.loads((site / "work" / "crops" / "0" / "cache.json").read_text())["site"] == "site-1"

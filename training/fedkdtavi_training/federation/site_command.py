@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from fedkdtavi_core.errors import EXIT_OK, InputError, UsageError
 
 from ..config import refused
-from . import certificates, engine, enrol, kits, project
+from . import certificates, connection, engine, enrol, kits, project
 from .settings import SiteSettings
 
 Say = Callable[[str], None]
@@ -132,7 +132,8 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
     filtered = f"filter {own.privacy.filter}" if own.privacy else "no filter"
     say(f"{settings['name']}: {filtered}; rounds that would learn from fewer cases than {own.least_cases} are refused")
     say(f"{settings['name']}: connecting to {settings['server']}; Ctrl-C stops")
-    return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say)
+    watch = connection.Watch(folder, settings["name"], settings["server"], say)
+    return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say, watch.look)
 
 
 def _refuse_common_cts(datasets: list[Path]) -> None:

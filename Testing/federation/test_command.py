@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -137,14 +138,16 @@ def test_what_runs_is_not_started_twice_and_can_be_stopped(fake):
             time.sleep(0.05)
         with pytest.raises(UsageError, match="runs already; stop it with"):
             engine.run("site", fake, {}, print)
-        engine.stop("site", fake)
+        said = []
+        engine.stop("site", fake, said.append)
+        assert said == ["site: stopped"]
         assert process.wait(20) == 0
         assert process.stdout.read() == "site: stopped\n"
     finally:
         process.kill()
         process.wait()
     with pytest.raises(UsageError, match="nothing runs here; start it with"):
-        engine.stop("site", fake)
+        engine.stop("site", fake, print)
 
 
 def door_came(out: Path) -> dict[str, str]:
@@ -317,3 +320,47 @@ def test_the_project_of_the_runbook_is_a_project(tmp_path):
     text = "\n".join(lines[lines.index("{") : lines.index("}") + 1])
     (tmp_path / "p.json").write_text(text)
     assert project.read(tmp_path / "p.json").holders(2) == ["site-1", "site-2", "site-3"]
+
+
+def help_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The arguments of a command, and of the commands below it, that have no description."""
+    missing = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                missing += help_of(below)
+        elif not action.help:
+            missing.append(f"{parser.prog} {action.dest}")
+    return missing
+
+
+def test_every_argument_is_described():
+    assert help_of(command._parser()) == []
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    """As `| head` does, for results and for sentences."""
+    plan = projects.write(tmp_path / "p.json")
+    program = (
+        "import sys, time; from fedkdtavi_training.federation import command\n"
+        "time.sleep(0.3); command._say('x' * 100000)\n"
+        "sys.exit(command.main(['project', sys.argv[1]]))\n"
+    )
+    path = os.pathsep.join([str(ROOT / "FedKDTAVI"), str(ROOT / "training")])
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(plan)], stdout=write, stderr=write, env=os.environ | {"PYTHONPATH": path}
+    )
+    os.close(write)
+    os.close(read)
+    assert process.wait(60) == 0
+
+
+def test_anothers_folder_is_one_sentence(tmp_path, monkeypatch):
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    with pytest.raises(UsageError, match=r"status\.json: may not be used by this user \(Permission denied\)") as error:
+        command.main(["status", str(tmp_path)])
+    assert projects.is_sentence(str(error.value))

@@ -78,7 +78,7 @@ def refuse_twice(kind: str, folder: Path) -> None:
         raise UsageError(f"{folder}: runs already; stop it with `fedkdtavi federation {kind} stop {folder}`.")
 
 
-def stop(kind: str, folder: Path, wait_s: float = 30.0) -> None:
+def stop(kind: str, folder: Path, say: Callable[[str], None], wait_s: float = 30.0) -> None:
     """End what was started from ``folder``. Raises UsageError when nothing runs, or it does not end."""
     if not kits.running(folder):
         raise UsageError(f"{folder}: nothing runs here; start it with `fedkdtavi federation {kind} start {folder}`.")
@@ -88,6 +88,7 @@ def stop(kind: str, folder: Path, wait_s: float = 30.0) -> None:
         if time.monotonic() > end:
             raise UsageError(f"{folder}: has not ended within {wait_s:.0f} s; see {folder / CONSOLE}.")
         time.sleep(0.2)
+    say(f"{kind}: stopped")
 
 
 def _once(command: list[str], kit: Path, console: Path, look: Callable[[], None]) -> tuple[int, str]:

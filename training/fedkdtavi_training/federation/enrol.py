@@ -153,6 +153,22 @@ def _asked(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no request; give the {REQUEST} that the site has sent.") from error
 
 
+def approved(path: Path) -> str:
+    """The name of the site that an approval is for.
+
+    Raises:
+        UsageError: there is no such file.
+        InputError: it is no approval.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("signed.json"))["name"])
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: does not exist; give the approval that the coordinator has sent.") from error
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: is no approval; give the {APPROVAL} that the coordinator has sent.") from error
+
+
 def package(folder: Path, key: Path, approval: Path, expected: str, kit: Path) -> None:
     """Put the engine's workspace together in ``kit`` from an approval and the key that is here.
 
@@ -161,10 +177,19 @@ def package(folder: Path, key: Path, approval: Path, expected: str, kit: Path) -
     Raises:
         UsageError: the approval is of another authority than the fingerprint says, or of another key.
     """
-    if not approval.is_file():
-        raise UsageError(f"{approval}: not found; give the approval that the coordinator has sent.")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        names = ["package", str(approval), "--request-dir", str(key), "--fingerprint", expected, "-w", scratch]
+        signed = Path(scratch) / f"{approved(approval)}{APPROVAL}"  # as the engine names it
+        shutil.copyfile(approval, signed)
+        names = [
+            "package",
+            str(signed),
+            "--request-dir",
+            str(key),
+            "--fingerprint",
+            expected,
+            "-w",
+            str(Path(scratch) / "made"),
+        ]
         made = Path(flare(names, folder)["output_dir"])
         kit.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in made.iterdir():

@@ -22,29 +22,32 @@ _ENDED = "FATAL_SYSTEM_ERROR received:"  # what nvflare prints before the contro
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The server's commands."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    its_folder = {"type": Path, "help": "the server's folder, as `init` has made it"}
     one = commands.add_parser("init", help="found a federation: its authority, the server's and the coordinator's keys")
     one.add_argument("project", type=Path, help="project file")
     one.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the server's folder")
     one.set_defaults(run=lambda o, say: init(o.project, o.out, say))
     two = commands.add_parser("approve", help="sign the request of a site")
-    two.add_argument("folder", type=Path)
+    two.add_argument("folder", **its_folder)
     two.add_argument("request", type=Path, help=f"NAME{enrol.REQUEST}, as the site has sent it")
-    two.add_argument("--days", type=int, default=enrol.CERTIFICATE_DAYS, help="(default: %(default)s)")
+    two.add_argument(
+        "--days", type=int, default=enrol.CERTIFICATE_DAYS, help="until the certificate ends (default: %(default)s)"
+    )
     two.add_argument("--again", action="store_true", help="though the site has a certificate already")
     two.set_defaults(run=lambda o, say: approve(o.folder, o.request, o.days, o.again, say))
     three = commands.add_parser("start", help="wait for the sites, until stopped")
-    three.add_argument("folder", type=Path)
+    three.add_argument("folder", **its_folder)
     three.set_defaults(run=lambda o, say: start(o.folder, say))
     four = commands.add_parser("run", help="run the project's jobs one after another; what is done is not done again")
-    four.add_argument("folder", type=Path)
+    four.add_argument("folder", **its_folder)
     four.add_argument("--task", type=int, choices=(0, 1, 2, 3), help="this job alone")
     four.set_defaults(run=lambda o, say: run(o.folder, o.task, say))
     five = commands.add_parser("cancel", help="end the jobs that run or are queued; the server goes on")
-    five.add_argument("folder", type=Path)
+    five.add_argument("folder", **its_folder)
     five.set_defaults(run=lambda o, say: cancel(o.folder, say))
     six = commands.add_parser("stop", help="end the server")
-    six.add_argument("folder", type=Path)
-    six.set_defaults(run=lambda o, say: engine.stop("server", o.folder) or EXIT_OK)
+    six.add_argument("folder", **its_folder)
+    six.set_defaults(run=lambda o, say: engine.stop("server", o.folder, say) or EXIT_OK)
 
 
 def init(file: Path, out: Path, say: Say) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import projects
 import pytest
 
 from fedkdtavi_core.errors import Cancelled, UsageError
-from fedkdtavi_training.federation import command, engine, enrol, jobs, kits, server_command
+from fedkdtavi_training.federation import command, engine, enrol, jobs, kits, project, server_command
 
 pytest.importorskip("nvflare")
 MODEL = "federated/teacher-hps.safetensors"
@@ -170,3 +171,53 @@ def test_a_server_that_is_not_reached_is_told_in_our_words(server, monkeypatch):
     with pytest.raises(UsageError, match=r"is not reached at the host and port of project\.json; see") as error:
         server_command.run(server, None, print)
     assert "nvflare" not in str(error.value)
+
+
+def trained(server: Path, task: int, head: str, configuration: str) -> None:
+    """What a finished job of a teacher has left."""
+    out = server / kits.OUT / f"task-{task}" / "federated"
+    out.mkdir(parents=True)
+    (out / f"teacher-{head}.safetensors").touch()
+    (out / "summary.json").write_text(json.dumps({"teachers": {head: {"configuration": configuration}}}))
+
+
+def digest(server: Path, task: int, head: str) -> str:
+    plan = project.read(server / kits.PROJECT)
+    made = plan.experiment(task, server, {}, {}).stage(f"teacher-{head}", (head,), plan.teacher)
+    return made.digest()
+
+
+def test_a_finished_teacher_of_another_plan_is_refused_with_the_folder_to_move_away(server, monkeypatch):
+    asked, said = engine_with_jobs(monkeypatch, {}), []
+    trained(server, 1, "hps", digest(server, 1, "hps"))
+    assert server_command.run(server, None, said.append) == 0
+    assert said == ["task 1 (hinge points and ostia): done before"]
+    entries = projects.entries(jobs=[1, 0])
+    entries["teacher"]["rounds"] += 1
+    (server / kits.PROJECT).write_text(json.dumps(entries))
+    for only in (None, 1, 0):  # nor does the student learn from it
+        with pytest.raises(UsageError, match=r"project\.json has changed since .*; move .*out/task-1 away") as error:
+            server_command.run(server, only, print)
+        assert projects.is_sentence(str(error.value))
+    assert asked == []
+
+
+def test_a_site_that_has_left_or_another_deadline_leaves_a_finished_teacher_as_it_is(server, monkeypatch):
+    engine_with_jobs(monkeypatch, {})
+    trained(server, 1, "hps", digest(server, 1, "hps"))
+    entries = projects.entries(jobs=[1], deadline_s=77, k=3)
+    entries["sites"] = entries["sites"][:3]
+    (server / kits.PROJECT).write_text(json.dumps(entries))
+    said = []
+    assert server_command.run(server, None, said.append) == 0
+    assert said[0].endswith("done before")
+
+
+def test_the_digest_is_that_of_the_rounds_themselves(server):
+    """Of the stage as the rounds make it, which is what a finished teacher's summary holds."""
+    federation = pytest.importorskip("fedkdtavi_training.federated.federation")
+    plan = project.read(server / kits.PROJECT)
+    experiment = plan.experiment(1, server, {}, {})
+    driver = SimpleNamespace(sites=plan.holders(1))
+    made = federation.Federation(experiment, driver, server, pace=None, say=print)
+    assert made._stage("teacher-hps", ("hps",), plan.teacher).digest() == digest(server, 1, "hps")

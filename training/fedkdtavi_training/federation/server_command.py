@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedkdtavi_core.errors import EXIT_OK, Cancelled, UsageError
 
-from ..federated.config import HEADS
+from ..federated.config import HEADS, SUMMARY
 from . import certificates, engine, enrol, jobs, kits, project
 
 Say = Callable[[str], None]
@@ -145,7 +145,11 @@ def run(folder: Path, only: int | None, say: Say) -> int:
     plan = _plan(folder)
     if only is not None and only not in plan.jobs:
         raise UsageError(f"task {only} is no job of {plan.name}; its jobs are {', '.join(map(str, plan.jobs))}.")
-    for task in plan.jobs if only is None else (only,):
+    tasks = plan.jobs if only is None else (only,)
+    for task in (1, 2, 3):
+        if task in tasks or 0 in tasks:  # the student learns from what the teachers' jobs have left
+            _refuse_changed(folder, plan, task)
+    for task in tasks:
         if task and model(folder, task) is not None:
             say(f"task {task} ({project.TASKS[task]}): done before")
             continue
@@ -223,6 +227,30 @@ def model(folder: Path, task: int) -> Path | None:
     names = (f"teacher-{HEADS[task - 1]}",) if task else ("student-2", "student")  # of two sets of pseudo-labels
     out = folder / kits.OUT / f"task-{task}"
     return next((path for name in names for path in sorted(out.rglob(f"{name}.safetensors"))), None)
+
+
+def _refuse_changed(folder: Path, plan: project.Project, task: int) -> None:
+    """A finished teacher was trained as the project file says now, or it is not taken for the one that is wanted.
+
+    Raises:
+        UsageError: the project file has changed since.
+    """
+    weights, head = model(folder, task), HEADS[task - 1]
+    training = plan.teachers.get(head, plan.teacher)
+    if weights is None or training is None:
+        return
+    try:
+        summary = json.loads((weights.parent / SUMMARY).read_text(encoding="utf-8"))
+        was = summary["teachers"][head]["configuration"]
+    except (OSError, ValueError, KeyError, TypeError):  # nothing says how it was trained
+        return
+    stage = plan.experiment(task, folder, {}, {}).stage(f"teacher-{head}", (head,), training)
+    if stage.digest() != was:
+        out = folder / kits.OUT / f"task-{task}"
+        raise UsageError(
+            f"task {task} ({project.TASKS[task]}): {folder / kits.PROJECT} has changed since its teacher was trained; "
+            f"move {out} away and it is trained anew, or undo the change."
+        )
 
 
 def _plan(folder: Path) -> project.Project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -19,7 +20,7 @@ import pytest
 import fedkdtavi_core
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import UsageError
-from fedkdtavi_training.federation import command, engine, kits, project, server_command, simulation, status
+from fedkdtavi_training.federation import command, connection, engine, kits, project, server_command, simulation, status
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_flare = pytest.mark.skipif(importlib.util.find_spec("nvflare") is None, reason="needs the federated extra")
@@ -112,6 +113,14 @@ def test_a_site_that_was_not_let_in_says_so_with_its_versions(fake, monkeypatch)
     assert len(runs(fake)) == 1
 
 
+def test_while_the_engine_runs_somebody_looks_after_it(fake, monkeypatch):
+    monkeypatch.setenv("FAKE_SLEEPS", "0.5")
+    monkeypatch.setattr(engine, "_LOOK_S", 0.05)
+    looked = []
+    assert engine.run("site", fake, {}, lambda text: None, lambda: looked.append(1)) == 0
+    assert looked
+
+
 def test_what_runs_is_not_started_twice_and_can_be_stopped(fake):
     begin = (
         "import sys; from pathlib import Path; from fedkdtavi_training.federation import engine\n"
@@ -129,14 +138,16 @@ def test_what_runs_is_not_started_twice_and_can_be_stopped(fake):
             time.sleep(0.05)
         with pytest.raises(UsageError, match="runs already; stop it with"):
             engine.run("site", fake, {}, print)
-        engine.stop("site", fake)
+        said = []
+        engine.stop("site", fake, said.append)
+        assert said == ["site: stopped"]
         assert process.wait(20) == 0
         assert process.stdout.read() == "site: stopped\n"
     finally:
         process.kill()
         process.wait()
     with pytest.raises(UsageError, match="nothing runs here; start it with"):
-        engine.stop("site", fake)
+        engine.stop("site", fake, print)
 
 
 def door_came(out: Path) -> dict[str, str]:
@@ -216,8 +227,31 @@ class TestDoor:
         from fedkdtavi_training.federation.flare.door import TOLD, SiteDoor
 
         context = FLContext()
-        SiteDoor("1.2", 1).handle_event(EventType.BEFORE_CLIENT_REGISTER, context)
+        SiteDoor("1.2", 1, "site").handle_event(EventType.BEFORE_CLIENT_REGISTER, context)
         assert context.get_all_public_props()[TOLD] == {"version": "1.2", "schema_version": 1}
+
+    def test_a_site_notes_that_it_is_let_in_and_each_answer_of_the_server(self, tmp_path):
+        from nvflare.apis.event_type import EventType
+        from nvflare.apis.fl_constant import FLContextKey, ReservedKey
+        from nvflare.apis.fl_context import FLContext
+
+        from fedkdtavi_training.federation.flare.door import SiteDoor
+
+        filters, context = [], FLContext()
+        cell = SimpleNamespace(add_incoming_reply_filter=lambda *given: filters.append(given))
+        engine = SimpleNamespace(get_cell=lambda: cell)
+        context.set_prop(ReservedKey.ENGINE, engine, private=True, sticky=False)
+        door = SiteDoor("1.2", 1, str(tmp_path))
+        door.handle_event(EventType.AFTER_CLIENT_REGISTER, context)
+        assert connection.answered(tmp_path) is None  # it has no token
+        context.set_prop(FLContextKey.CLIENT_TOKEN, "token", private=True, sticky=False)
+        door.handle_event(EventType.AFTER_CLIENT_REGISTER, context)
+        assert connection.fresh(connection.answered(tmp_path))
+        connection.forget(tmp_path)
+        ((channel, topic, answered),) = filters
+        assert (channel, topic) == ("task", "heart_beat")
+        assert answered(object()) is None
+        assert connection.fresh(connection.answered(tmp_path))
 
     @pytest.mark.parametrize(
         "asked",
@@ -243,7 +277,7 @@ class TestDoor:
             context = FLContext()
             context.set_prop(FLContextKey.COMPONENT_CONFIG, config, sticky=False, private=True)
             context.set_prop(FLContextKey.JOB_META, {"byoc": says_it_brings_code}, sticky=False, private=True)
-            SiteDoor("1.2", 1).handle_event(EventType.BEFORE_BUILD_COMPONENT, context)
+            SiteDoor("1.2", 1, "site").handle_event(EventType.BEFORE_BUILD_COMPONENT, context)
 
         build({"path": EXECUTOR, "args": {}})
         with pytest.raises(UnsafeComponentError, match=r"this site runs .*FedKDTAVIExecutor alone"):
@@ -286,3 +320,47 @@ def test_the_project_of_the_runbook_is_a_project(tmp_path):
     text = "\n".join(lines[lines.index("{") : lines.index("}") + 1])
     (tmp_path / "p.json").write_text(text)
     assert project.read(tmp_path / "p.json").holders(2) == ["site-1", "site-2", "site-3"]
+
+
+def help_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The arguments of a command, and of the commands below it, that have no description."""
+    missing = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                missing += help_of(below)
+        elif not action.help:
+            missing.append(f"{parser.prog} {action.dest}")
+    return missing
+
+
+def test_every_argument_is_described():
+    assert help_of(command._parser()) == []
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    """As `| head` does, for results and for sentences."""
+    plan = projects.write(tmp_path / "p.json")
+    program = (
+        "import sys, time; from fedkdtavi_training.federation import command\n"
+        "time.sleep(0.3); command._say('x' * 100000)\n"
+        "sys.exit(command.main(['project', sys.argv[1]]))\n"
+    )
+    path = os.pathsep.join([str(ROOT / "FedKDTAVI"), str(ROOT / "training")])
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(plan)], stdout=write, stderr=write, env=os.environ | {"PYTHONPATH": path}
+    )
+    os.close(write)
+    os.close(read)
+    assert process.wait(60) == 0
+
+
+def test_anothers_folder_is_one_sentence(tmp_path, monkeypatch):
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    with pytest.raises(UsageError, match=r"status\.json: may not be used by this user \(Permission denied\)") as error:
+        command.main(["status", str(tmp_path)])
+    assert projects.is_sentence(str(error.value))

@@ -179,11 +179,22 @@ def test_an_approval_of_another_authority_is_refused(enrolled, tmp_path):
         site_command.join(site, enrolled.server / "approved" / "site-1.signed.zip", wrong, print)
 
 
-def test_another_sites_approval_is_refused(enrolled, tmp_path):
-    path = tmp_path / "site-2.signed.zip"
-    shutil.copy(enrolled.server / "approved" / "site-1.signed.zip", path)
-    with pytest.raises(UsageError, match=r"this site's approval is called site-1\.signed\.zip"):
-        site_command.join(enrolled.site, path, enrolled.fingerprint, print)
+def test_what_is_in_an_approval_counts_and_not_its_name(enrolled, tmp_path):
+    with zipfile.ZipFile(tmp_path / "site-1.signed.zip", "w") as archive:
+        archive.writestr("signed.json", json.dumps({"name": "site-2"}))
+    with pytest.raises(UsageError, match="is the approval of site-2; give that of site-1"):
+        site_command.join(enrolled.site, tmp_path / "site-1.signed.zip", enrolled.fingerprint, print)
+    site, renamed = tmp_path / "site", tmp_path / "site-1.signed (1).zip"
+    shutil.copytree(enrolled.site, site)
+    shutil.copy(enrolled.server / "approved" / "site-1.signed.zip", renamed)
+    assert site_command.join(site, renamed, enrolled.fingerprint, print) == 0
+
+
+def test_a_file_that_is_no_approval_is_refused(enrolled, tmp_path):
+    with pytest.raises(UsageError, match=r"nope\.zip: does not exist; give the approval"):
+        site_command.join(enrolled.site, tmp_path / "nope.zip", enrolled.fingerprint, print)
+    with pytest.raises(InputError, match="is no approval; give the"):
+        site_command.join(enrolled.site, enrolled.plan, enrolled.fingerprint, print)
 
 
 def request_of(path: Path, **changes: str) -> Path:
@@ -271,7 +282,7 @@ def test_steps_out_of_order_say_which_comes_first(enrolled, tmp_path):
         server_command.start(tmp_path, print)
     for part in (kits.SITE, kits.PROJECT):
         shutil.copy(enrolled.site / part, tmp_path)
-    with pytest.raises(InputError, match="enrol first"):
+    with pytest.raises(UsageError, match=r"has not joined yet; .*fedkdtavi federation site join"):
         site_command.start(tmp_path, None, print)
 
 
@@ -282,7 +293,7 @@ def test_a_site_that_starts_crops_its_dataset_and_then_runs_the_engine(enrolled,
     write_site(data, SiteInfo("site-1"))
     told = json.loads((site / "federation.json").read_text())
     (site / "federation.json").write_text(json.dumps(told | {"datasets": [str(data)]}))
-    monkeypatch.setattr(engine, "run", lambda kind, folder, names, say: ran.append((kind, folder, names)) or 0)
+    monkeypatch.setattr(engine, "run", lambda kind, folder, names, say, look: ran.append((kind, folder, names)) or 0)
     assert site_command.start(site, None, print) == 0
     assert ran == [("site", site, {"uid": "site-1", "org": "site_1"})]
     assert json.loads((site / "work" / "crops" / "0" / "cache.json").read_text())["site"] == "site-1"
@@ -297,6 +308,8 @@ def jobs(monkeypatch):
     asked = []
 
     def flare(arguments, folder, limit_s=300.0):
+        if arguments[:2] == ["job", "list"]:
+            return []
         asked.append(arguments)
         if arguments[:2] == ["job", "wait"]:
             jobs.end(folder)
@@ -307,6 +320,7 @@ def jobs(monkeypatch):
 
     jobs.end = lambda folder: None
     monkeypatch.setattr(enrol, "flare", flare)
+    monkeypatch.setattr(kits, "running", lambda folder: True)
     return jobs
 
 

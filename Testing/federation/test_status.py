@@ -11,7 +11,7 @@ import hospitals
 import pytest
 
 from fedkdtavi_core.errors import InputError, UsageError
-from fedkdtavi_training.federation import certificates, page, progress, simulation, status
+from fedkdtavi_training.federation import certificates, connection, kits, page, progress, simulation, status
 from fedkdtavi_training.federation.certificates import Certificate
 from fedkdtavi_training.federation.progress import Door, Progress
 
@@ -186,3 +186,57 @@ def test_how_long_ago_is_in_words(seconds, words):
     assert status.ago((NOON - timedelta(seconds=seconds)).isoformat(), NOON) == words
     assert status.ago(None) == "never"
     assert (status.clock("2026-03-01T12:00:00+00:00"), status.clock(None)) == ("2026-03-01 12:00:00", "never")
+
+
+def site(folder) -> str:
+    """The first line of a site's status; the site runs."""
+    told = {"project": "phantoms", "name": "site-1", "server": "fed.example.org:8002"}
+    (folder / "federation.json").write_text(json.dumps(told))
+    return status.text(status.gather(folder)).splitlines()[0]
+
+
+def answer(folder, seconds: float) -> None:
+    """The server's last answer was so long ago."""
+    moment = datetime.now(UTC) - timedelta(seconds=seconds)
+    (folder / connection.FILE).write_text(json.dumps({"answered": moment.isoformat(timespec="seconds")}))
+
+
+def test_the_status_of_a_site_tells_whether_it_is_connected(tmp_path, monkeypatch):
+    assert site(tmp_path).endswith("server fed.example.org:8002: not running")
+    monkeypatch.setattr(kits, "running", lambda folder: True)
+    assert site(tmp_path).endswith(": running, not connected since its start")
+    connection.note(tmp_path)
+    assert site(tmp_path).endswith(": running, connected")
+    answer(tmp_path, 300)
+    assert "running, not connected since 20" in site(tmp_path) and site(tmp_path).endswith(" UTC (5 min ago)")
+    (tmp_path / connection.FILE).write_text("{")
+    assert status.gather(tmp_path)["connected"] is False
+
+
+def test_a_site_says_once_that_it_is_connected_and_when_it_is_no_longer(tmp_path, monkeypatch):
+    said = []
+    connection.note(tmp_path)  # of an earlier start
+    watch = connection.Watch(tmp_path, "site-1", "fed.example.org:8002", said.append)
+    watch.look()
+    assert said == []
+    for _ in range(2):
+        connection.note(tmp_path)
+        watch.look()
+    assert said == ["site-1: connected to fed.example.org:8002"]
+    answer(tmp_path, 300)
+    watch.look()
+    watch.look()
+    assert len(said) == 2 and "no answer from fed.example.org:8002 since" in said[1]
+    connection.note(tmp_path)
+    watch.look()
+    assert said[2:] == said[:1]
+
+
+def test_a_site_that_cannot_connect_says_so_once_with_host_and_port(tmp_path, monkeypatch):
+    said = []
+    watch = connection.Watch(tmp_path, "site-1", "fed.example.org:8002", said.append)
+    monkeypatch.setattr(connection, "FIRST_S", -1.0)
+    watch.look()
+    watch.look()
+    (warning,) = said
+    assert "no connection to host fed.example.org, port 8002" in warning and "firewall" in warning

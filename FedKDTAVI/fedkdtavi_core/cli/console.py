@@ -53,6 +53,10 @@ class Console:
         if not (self.as_json or self.events):
             _write(sys.stdout, text)
 
+    def note(self, text: str) -> None:
+        """A line for a person beside the result: on standard error."""
+        _write(sys.stderr, text)
+
     def event(self, event: str, **content: Any) -> None:
         """A JSON line for a program that watches; nothing unless asked for."""
         if self.events:

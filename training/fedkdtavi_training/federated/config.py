@@ -29,6 +29,8 @@ from ..config import (
 HEADS: tuple[str, ...] = tuple(schema.HEADS)
 TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
 Arm = Literal["federated", "local", "pooled"]
+SUMMARY = "summary.json"
+"""Beside the weights of an arm: how they were made."""
 
 
 class SiteFolder(_Strict):
@@ -230,6 +232,12 @@ class Experiment(_Strict):
     def teacher_of(self, head: str) -> Training | None:
         """How the teacher of ``head`` is trained."""
         return self.teachers.get(head, self.teacher)
+
+    def stage(self, name: str, heads: tuple[str, ...], training: Training, **changes: Any) -> Stage:
+        """One of its stages; ``changes`` to what it gives all of them."""
+        common = {"aggregation": self.aggregation, "seed": self.seed, "test_ratio": self.test_ratio}
+        common |= {"deadline_s": self.deadline_s}
+        return Stage(name=name, heads=heads, training=training, **common | changes)
 
     @property
     def trainings(self) -> tuple[Training, ...]:

@@ -12,7 +12,7 @@ from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from .. import networks, train, validation
 from . import files, provenance, workflow
-from .config import Arm, Experiment
+from .config import SUMMARY, Arm, Experiment
 from .crops import crops_of
 from .federation import Federation
 from .messages import Driver
@@ -20,9 +20,6 @@ from .pace import Pace, to_stderr
 from .plain import PlainDriver
 from .site import Site
 from .worker import SKIPPED
-
-SUMMARY = "summary.json"
-
 
 MakeDriver = Callable[[tuple[Site, ...], Callable[[str, int, int], None]], Driver]
 

@@ -127,15 +127,12 @@ class Federation:
     def _stage(self, name: str, heads: tuple[str, ...], training: Training, **changes: Any) -> Stage:
         experiment = self.experiment
         steps = training.local_steps * self.repeat(heads if "pseudo_set" not in changes else ())
-        return Stage(
-            name=name,
-            heads=heads,
-            training=training.model_copy(update={"local_steps": steps}),
+        return experiment.stage(
+            name,
+            heads,
+            training.model_copy(update={"local_steps": steps}),
             aggregation=self.aggregation,
-            seed=experiment.seed,
             pseudo=experiment.pseudo if "pseudo_set" in changes else None,
-            test_ratio=experiment.test_ratio,
-            deadline_s=experiment.deadline_s,
             **changes,
         )
 

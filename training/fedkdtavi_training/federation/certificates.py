@@ -57,7 +57,9 @@ def of_file(path: Path) -> Certificate:
     try:
         return read(path.read_bytes(), path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); enrol first.") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); found the federation, or join it, anew."
+        ) from error
 
 
 def check(certificate: Certificate, at: datetime | None = None, what_to_do: str = RENEW) -> str | None:

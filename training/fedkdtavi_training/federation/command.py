@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedkdtavi_core.cli.console import Console
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import EXIT_OK, UsageError
 
@@ -15,11 +15,17 @@ from fedkdtavi_core.errors import EXIT_OK, UsageError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Raises UsageError or InputError of one sentence when it cannot."""
     options = _parser().parse_args(argv)
-    return options.run(options, _say)
+    try:
+        return options.run(options, _say)
+    except PermissionError as error:
+        raise UsageError(
+            f"{error.filename or 'a file'}: may not be used by this user ({error.strerror}); call this as the "
+            "user who runs this server or site."
+        ) from error
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    Console().note(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     one = commands.add_parser("project", help="check a project file, and show who trains what")
-    one.add_argument("file", type=Path)
+    one.add_argument("file", type=Path, help="project file, JSON (training/docs/coordinator.md)")
     one.set_defaults(run=_project)
     two = commands.add_parser("simulate", help="all rounds on this machine, from a config as `distill` takes")
     two.add_argument("config", type=Path, help="JSON configuration of an experiment")
@@ -56,9 +62,10 @@ def _project(options: argparse.Namespace, say: object) -> int:
     from . import project
 
     plan = project.read(options.file)
-    print(f"{plan.name}: {len(plan.sites)} sites, server {plan.server.host}:{plan.server.port}, k = {plan.k}")
+    show = Console().say
+    show(f"{plan.name}: {len(plan.sites)} sites, server {plan.server.host}:{plan.server.port}, k = {plan.k}")
     for task in plan.jobs:
-        print(f"  task {task}, {project.TASKS[task]} ({', '.join(TASK_HEADS[task])}): {', '.join(plan.holders(task))}")
+        show(f"  task {task}, {project.TASKS[task]} ({', '.join(TASK_HEADS[task])}): {', '.join(plan.holders(task))}")
     return EXIT_OK
 
 
@@ -67,7 +74,7 @@ def _simulate(options: argparse.Namespace, say: object) -> int:
     from . import simulation
 
     changes = {} if options.workspace is None else {"out": options.workspace}
-    print(json.dumps(simulation.run(config.read(options.config, changes), options.engine), indent=2))
+    Console().say(json.dumps(simulation.run(config.read(options.config, changes), options.engine), indent=2))
     return EXIT_OK
 
 
@@ -79,5 +86,5 @@ def _status(options: argparse.Namespace, say: object) -> int:
         if found["kind"] == "site":
             raise UsageError(f"{options.folder}: is a site; the page is of a server or a simulation.")
         progress.replace(options.html, page.html(found))
-    print(json.dumps(found, indent=2) if options.json else status.text(found))
+    Console().say(json.dumps(found, indent=2) if options.json else status.text(found))
     return EXIT_OK

@@ -20,17 +20,24 @@ _MODULES = {
     "site": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
     "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
 }
-_SOON_S, _TIMES, _PAUSE_S, _END_S = 60.0, 3, 5.0, 15.0
+_SOON_S, _TIMES, _PAUSE_S, _END_S, _LOOK_S = 60.0, 3, 5.0, 15.0, 1.0
 _REJECTED = "registration rejected"
 
 
-def run(kind: str, folder: Path, names: Mapping[str, str], say: Callable[[str], None]) -> int:
+def run(
+    kind: str,
+    folder: Path,
+    names: Mapping[str, str],
+    say: Callable[[str], None],
+    look: Callable[[], None] = lambda: None,
+) -> int:
     """Run server or site until it is stopped (Ctrl-C, ``stop``, SIGTERM) or told to end by its coordinator.
 
     Args:
         kind: ``server`` or ``site``.
         folder: of that server or site; what the engine prints goes to ``console.log`` in it.
         names: what the engine is told of itself: ``uid``, ``org``.
+        look: called about every second while the engine runs.
 
     Raises:
         UsageError: it runs already; it ended soon several times; the server did not let this site in.
@@ -46,7 +53,7 @@ def run(kind: str, folder: Path, names: Mapping[str, str], say: Callable[[str], 
     try:
         while True:
             begun = time.monotonic()
-            code, printed = _once(command, kit, folder / CONSOLE)
+            code, printed = _once(command, kit, folder / CONSOLE, look)
             if code == 0 or (kit / "shutdown.fl").exists():
                 say(f"{kind}: ended as it was told to")
                 return EXIT_OK
@@ -71,7 +78,7 @@ def refuse_twice(kind: str, folder: Path) -> None:
         raise UsageError(f"{folder}: runs already; stop it with `fedkdtavi federation {kind} stop {folder}`.")
 
 
-def stop(kind: str, folder: Path, wait_s: float = 30.0) -> None:
+def stop(kind: str, folder: Path, say: Callable[[str], None], wait_s: float = 30.0) -> None:
     """End what was started from ``folder``. Raises UsageError when nothing runs, or it does not end."""
     if not kits.running(folder):
         raise UsageError(f"{folder}: nothing runs here; start it with `fedkdtavi federation {kind} start {folder}`.")
@@ -81,20 +88,30 @@ def stop(kind: str, folder: Path, wait_s: float = 30.0) -> None:
         if time.monotonic() > end:
             raise UsageError(f"{folder}: has not ended within {wait_s:.0f} s; see {folder / CONSOLE}.")
         time.sleep(0.2)
+    say(f"{kind}: stopped")
 
 
-def _once(command: list[str], kit: Path, console: Path) -> tuple[int, str]:
+def _once(command: list[str], kit: Path, console: Path, look: Callable[[], None]) -> tuple[int, str]:
     """Run it to its end, whichever; returns its exit code and what it printed last."""
     with console.open("ab") as file:
         start = file.tell()
         process = subprocess.Popen(command, cwd=kit, stdout=file, stderr=file, start_new_session=True)
         try:
-            code = process.wait()
+            while (code := _ended(process)) is None:
+                look()
         finally:
             _end(process)
     with console.open("rb") as file:
         file.seek(start)
         return code, file.read().decode(errors="replace")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """Its exit code, or None when it still runs after a second."""
+    try:
+        return process.wait(_LOOK_S)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -26,14 +26,23 @@ APPROVAL, REQUEST = ".signed.zip", ".request.zip"
 CERTIFICATE_DAYS = 1095
 
 
-def flare(arguments: list[str], folder: Path, limit_s: float | None = 300.0) -> dict[str, Any]:
+class EngineError(UsageError):
+    """The engine has refused, in its own words; ``engine_code`` is its name for the reason."""
+
+    def __init__(self, sentence: str, engine_code: str) -> None:
+        super().__init__(sentence)
+        self.engine_code = engine_code
+
+
+def flare(arguments: list[str], folder: Path, limit_s: float | None = 300.0) -> Any:
     """Run ``nvflare`` with its records kept in ``folder`` instead of the home folder; returns what it says.
 
     Args:
         limit_s: longest time that it may take; None: as long as it likes.
 
     Raises:
-        UsageError: it refuses, with its own words; it does not end in time.
+        EngineError: it refuses, with its own words.
+        UsageError: it does not end in time.
     """
     if importlib.util.find_spec("nvflare") is None:
         raise ModuleNotFoundError("No module named 'nvflare'", name="nvflare")
@@ -54,7 +63,8 @@ def flare(arguments: list[str], folder: Path, limit_s: float | None = 300.0) -> 
             answer = json.loads(line)
             if answer["status"] == "ok":
                 return answer["data"]
-            raise UsageError(f"{_sentence(answer['message'])}; {_sentence(answer['hint'])}.")
+            sentence = f"{_sentence(answer['message'])}; {_sentence(answer['hint'])}."
+            raise EngineError(sentence, str(answer.get("error_code", "")))
     last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
     raise UsageError(f"nvflare {' '.join(arguments[:2])} failed ({last}); see that it is installed.")
 
@@ -143,6 +153,22 @@ def _asked(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no request; give the {REQUEST} that the site has sent.") from error
 
 
+def approved(path: Path) -> str:
+    """The name of the site that an approval is for.
+
+    Raises:
+        UsageError: there is no such file.
+        InputError: it is no approval.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("signed.json"))["name"])
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: does not exist; give the approval that the coordinator has sent.") from error
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: is no approval; give the {APPROVAL} that the coordinator has sent.") from error
+
+
 def package(folder: Path, key: Path, approval: Path, expected: str, kit: Path) -> None:
     """Put the engine's workspace together in ``kit`` from an approval and the key that is here.
 
@@ -151,10 +177,19 @@ def package(folder: Path, key: Path, approval: Path, expected: str, kit: Path) -
     Raises:
         UsageError: the approval is of another authority than the fingerprint says, or of another key.
     """
-    if not approval.is_file():
-        raise UsageError(f"{approval}: not found; give the approval that the coordinator has sent.")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        names = ["package", str(approval), "--request-dir", str(key), "--fingerprint", expected, "-w", scratch]
+        signed = Path(scratch) / f"{approved(approval)}{APPROVAL}"  # as the engine names it
+        shutil.copyfile(approval, signed)
+        names = [
+            "package",
+            str(signed),
+            "--request-dir",
+            str(key),
+            "--fingerprint",
+            expected,
+            "-w",
+            str(Path(scratch) / "made"),
+        ]
         made = Path(flare(names, folder)["output_dir"])
         kit.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in made.iterdir():

@@ -60,7 +60,7 @@ def local_of_site(folder: Path, own: SiteSettings) -> None:
     versions = {"version": fedkdtavi_core.__version__, "schema_version": schema.SCHEMA_VERSION}
     resources["components"] = [
         *_without(resources, "site_log_streamer"),
-        {"id": "door", "path": f"{_PACKAGE}.door.SiteDoor", "args": versions},
+        {"id": "door", "path": f"{_PACKAGE}.door.SiteDoor", "args": versions | {"folder": str(folder.resolve())}},
     ]
     write(local / "resources.json", resources)
     # Nor may anyone ask a hospital's machine what is installed on it, or for the errors of a job.
@@ -148,6 +148,8 @@ def running(folder: Path) -> bool:
     try:
         number = int(json.loads((folder / PROCESS).read_text(encoding="utf-8"))["pid"])
         os.kill(number, 0)
+    except PermissionError:  # another user's: it runs
+        return True
     except (OSError, ValueError, KeyError):
         return False
     return True

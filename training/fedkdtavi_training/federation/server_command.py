@@ -9,38 +9,45 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from fedkdtavi_core.errors import EXIT_OK, UsageError
+from fedkdtavi_core.errors import EXIT_OK, Cancelled, UsageError
 
-from ..federated.config import HEADS
-from . import certificates, engine, enrol, kits, project
+from ..federated.config import HEADS, SUMMARY
+from . import certificates, engine, enrol, jobs, kits, project
 
 Say = Callable[[str], None]
+_ABORTED = "JOB_ABORTED"  # nvflare's name for a job that was cancelled
 _ENDED = "FATAL_SYSTEM_ERROR received:"  # what nvflare prints before the controller's own sentence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The server's commands."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    its_folder = {"type": Path, "help": "the server's folder, as `init` has made it"}
     one = commands.add_parser("init", help="found a federation: its authority, the server's and the coordinator's keys")
     one.add_argument("project", type=Path, help="project file")
     one.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the server's folder")
     one.set_defaults(run=lambda o, say: init(o.project, o.out, say))
     two = commands.add_parser("approve", help="sign the request of a site")
-    two.add_argument("folder", type=Path)
+    two.add_argument("folder", **its_folder)
     two.add_argument("request", type=Path, help=f"NAME{enrol.REQUEST}, as the site has sent it")
-    two.add_argument("--days", type=int, default=enrol.CERTIFICATE_DAYS, help="(default: %(default)s)")
+    two.add_argument(
+        "--days", type=int, default=enrol.CERTIFICATE_DAYS, help="until the certificate ends (default: %(default)s)"
+    )
     two.add_argument("--again", action="store_true", help="though the site has a certificate already")
     two.set_defaults(run=lambda o, say: approve(o.folder, o.request, o.days, o.again, say))
     three = commands.add_parser("start", help="wait for the sites, until stopped")
-    three.add_argument("folder", type=Path)
+    three.add_argument("folder", **its_folder)
     three.set_defaults(run=lambda o, say: start(o.folder, say))
     four = commands.add_parser("run", help="run the project's jobs one after another; what is done is not done again")
-    four.add_argument("folder", type=Path)
+    four.add_argument("folder", **its_folder)
     four.add_argument("--task", type=int, choices=(0, 1, 2, 3), help="this job alone")
     four.set_defaults(run=lambda o, say: run(o.folder, o.task, say))
-    five = commands.add_parser("stop", help="end the server")
-    five.add_argument("folder", type=Path)
-    five.set_defaults(run=lambda o, say: engine.stop("server", o.folder) or EXIT_OK)
+    five = commands.add_parser("cancel", help="end the jobs that run or are queued; the server goes on")
+    five.add_argument("folder", **its_folder)
+    five.set_defaults(run=lambda o, say: cancel(o.folder, say))
+    six = commands.add_parser("stop", help="end the server")
+    six.add_argument("folder", **its_folder)
+    six.set_defaults(run=lambda o, say: engine.stop("server", o.folder, say) or EXIT_OK)
 
 
 def init(file: Path, out: Path, say: Say) -> int:
@@ -131,40 +138,61 @@ def run(folder: Path, only: int | None, say: Say) -> int:
     """Submit the project's jobs one after another and wait for each; the student's job gets the teachers' weights.
 
     Raises:
-        UsageError: the server does not run; a job was refused, or ended without a model.
+        UsageError: the server does not run; a job is there already, was refused, or ended without a model.
+        Cancelled: the job was cancelled; Ctrl-C, which ends the waiting and not the job.
     """
     folder = folder.resolve()  # a job is read where the engine runs
     plan = _plan(folder)
     if only is not None and only not in plan.jobs:
         raise UsageError(f"task {only} is no job of {plan.name}; its jobs are {', '.join(map(str, plan.jobs))}.")
-    for task in plan.jobs if only is None else (only,):
+    tasks = plan.jobs if only is None else (only,)
+    for task in (1, 2, 3):
+        if task in tasks or 0 in tasks:  # the student learns from what the teachers' jobs have left
+            _refuse_changed(folder, plan, task)
+    for task in tasks:
         if task and model(folder, task) is not None:
             say(f"task {task} ({project.TASKS[task]}): done before")
             continue
-        _job(folder, plan, task, say)
+        try:
+            _job(folder, plan, task, say)
+        except KeyboardInterrupt as error:
+            raise Cancelled(
+                f"task {task} ({project.TASKS[task]}): not waited for any longer, but a job that is submitted goes on "
+                f"at the server; {jobs.how_to_go_on(folder)}."
+            ) from error
     return EXIT_OK
+
+
+def cancel(folder: Path, say: Say) -> int:
+    """End the jobs that run or are queued. Raises as :func:`.jobs.cancel`."""
+    _plan(folder)
+    return jobs.cancel(folder, say)
 
 
 def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
     from .flare.job import AGAIN, FAILED, write_job
 
+    jobs.refuse_second(folder)
     teachers = {HEADS[n - 1]: found for n in (1, 2, 3) if (found := model(folder, n)) is not None}
     out = folder / kits.OUT / f"task-{task}"
     experiment = plan.experiment(task, out, {}, teachers if task == 0 else {})
     job = write_job(experiment, folder / kits.JOBS / f"task-{task}", name=f"{plan.name}-task-{task}")
-    kit = ["--startup-kit", str(folder / kits.COORDINATOR)]
     what = f"task {task} ({project.TASKS[task]})"
     while True:
         for left in (AGAIN, FAILED):
             (out / left).unlink(missing_ok=True)
         printed = _size(folder / engine.CONSOLE)
-        number = enrol.flare(["job", "submit", "-j", str(job), *kit], folder)["job_id"]
+        number = jobs.ask(folder, "submit", "-j", str(job))["job_id"]
         say(f"{what}: submitted as {number}")
         why = ""
         try:
-            enrol.flare(["job", "wait", number, *kit], folder, None)
+            jobs.ask(folder, "wait", number, limit_s=None)
         except UsageError as error:  # the engine tells of a failed job as of a failed command, also of one that goes on
             why = str(error)
+            if getattr(error, "engine_code", "") == _ABORTED:
+                raise Cancelled(
+                    f"{what}: was cancelled; call `run` again, and it goes on from its checkpoint."
+                ) from error
         if not (out / AGAIN).exists():
             break
         say(f"{what}: {kits.read(out / AGAIN, 'run')['site']} has come; going on with it")
@@ -199,6 +227,30 @@ def model(folder: Path, task: int) -> Path | None:
     names = (f"teacher-{HEADS[task - 1]}",) if task else ("student-2", "student")  # of two sets of pseudo-labels
     out = folder / kits.OUT / f"task-{task}"
     return next((path for name in names for path in sorted(out.rglob(f"{name}.safetensors"))), None)
+
+
+def _refuse_changed(folder: Path, plan: project.Project, task: int) -> None:
+    """A finished teacher was trained as the project file says now, or it is not taken for the one that is wanted.
+
+    Raises:
+        UsageError: the project file has changed since.
+    """
+    weights, head = model(folder, task), HEADS[task - 1]
+    training = plan.teachers.get(head, plan.teacher)
+    if weights is None or training is None:
+        return
+    try:
+        summary = json.loads((weights.parent / SUMMARY).read_text(encoding="utf-8"))
+        was = summary["teachers"][head]["configuration"]
+    except (OSError, ValueError, KeyError, TypeError):  # nothing says how it was trained
+        return
+    stage = plan.experiment(task, folder, {}, {}).stage(f"teacher-{head}", (head,), training)
+    if stage.digest() != was:
+        out = folder / kits.OUT / f"task-{task}"
+        raise UsageError(
+            f"task {task} ({project.TASKS[task]}): {folder / kits.PROJECT} has changed since its teacher was trained; "
+            f"move {out} away and it is trained anew, or undo the change."
+        )
 
 
 def _plan(folder: Path) -> project.Project:

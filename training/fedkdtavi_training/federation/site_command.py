@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from fedkdtavi_core.errors import EXIT_OK, InputError, UsageError
 
 from ..config import refused
-from . import certificates, engine, enrol, kits, project
+from . import certificates, connection, engine, enrol, kits, project
 from .settings import SiteSettings
 
 Say = Callable[[str], None]
@@ -27,6 +27,7 @@ PROTECTION = ("privacy", "least_cases")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The site's commands."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    its_folder = {"type": Path, "help": "this site's folder, as `request` has made it"}
     one = commands.add_parser("request", help="make this site's key, and the request to send to the coordinator")
     one.add_argument("project", type=Path, help="the project file that the coordinator has sent")
     one.add_argument("--name", required=True, help="this site's name in the project file")
@@ -39,17 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.set_defaults(run=lambda o, say: request(
         o.project, o.name, o.dataset, o.out, threads=o.threads, again=o.again, say=say))  # fmt: skip
     two = commands.add_parser("join", help="take in the coordinator's approval")
-    two.add_argument("folder", type=Path)
+    two.add_argument("folder", **its_folder)
     two.add_argument("approval", type=Path, help=f"NAME{enrol.APPROVAL}, as the coordinator has sent it")
     two.add_argument("--fingerprint", required=True, help="of the authority, as the coordinator has told on the phone")
     two.set_defaults(run=lambda o, say: join(o.folder, o.approval, o.fingerprint, say))
     three = commands.add_parser("start", help="take part: one connection out, until stopped")
-    three.add_argument("folder", type=Path)
+    three.add_argument("folder", **its_folder)
     three.add_argument("--bundle", type=Path, help="whose coarse network crops the CTs (default: the released one)")
     three.set_defaults(run=lambda o, say: start(o.folder, o.bundle, say))
     four = commands.add_parser("stop", help="end it")
-    four.add_argument("folder", type=Path)
-    four.set_defaults(run=lambda o, say: engine.stop("site", o.folder) or EXIT_OK)
+    four.add_argument("folder", **its_folder)
+    four.set_defaults(run=lambda o, say: engine.stop("site", o.folder, say) or EXIT_OK)
 
 
 def request(
@@ -93,11 +94,13 @@ def join(folder: Path, approval: Path, fingerprint: str, say: Say) -> int:
     """The engine's workspace from the approval and this site's key.
 
     Raises:
-        UsageError: no request was made here; the approval is of another authority, site or key.
+        UsageError: no request was made here; there is no such file; it is of another authority, site or key.
+        InputError: the file is no approval.
     """
     settings, plan = _opened(folder)
-    if approval.name != f"{settings['name']}{enrol.APPROVAL}":
-        raise UsageError(f"{approval}: this site's approval is called {settings['name']}{enrol.APPROVAL}.")
+    named = enrol.approved(approval)  # what is in it counts: a browser may have given it another name
+    if named != settings["name"]:
+        raise UsageError(f"{approval}: is the approval of {named}; give that of {settings['name']}.")
     enrol.package(folder, folder / kits.KEY, approval, fingerprint, folder / kits.KIT)
     _write_local(folder, settings, plan)
     certificate = certificates.of_file(_certificate(folder))
@@ -114,6 +117,11 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
     """
     settings, plan = _opened(folder)
     engine.refuse_twice("site", folder)
+    if not _certificate(folder).exists():
+        raise UsageError(
+            f"{folder}: has not joined yet; with the coordinator's approval, call `fedkdtavi federation site join "
+            f"{folder} APPROVAL --fingerprint SHA256:...`."
+        )
     warning = certificates.check(certificates.of_file(_certificate(folder)))
     if warning:
         say(f"warning: {warning}")
@@ -132,7 +140,8 @@ def start(folder: Path, bundle: Path | None, say: Say) -> int:
     filtered = f"filter {own.privacy.filter}" if own.privacy else "no filter"
     say(f"{settings['name']}: {filtered}; rounds that would learn from fewer cases than {own.least_cases} are refused")
     say(f"{settings['name']}: connecting to {settings['server']}; Ctrl-C stops")
-    return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say)
+    watch = connection.Watch(folder, settings["name"], settings["server"], say)
+    return engine.run("site", folder, {"uid": settings["name"], "org": settings["org"]}, say, watch.look)
 
 
 def _refuse_common_cts(datasets: list[Path]) -> None:

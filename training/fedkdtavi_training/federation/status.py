@@ -11,7 +11,7 @@ from typing import Any
 
 from fedkdtavi_core.errors import InputError, UsageError
 
-from . import certificates, kits, progress, project
+from . import certificates, connection, kits, progress, project
 from .certificates import Certificate
 
 Status = dict[str, Any]
@@ -79,13 +79,16 @@ def of_site(folder: Path) -> Status:
     settings = _json(folder / kits.SITE)
     certificate = folder / kits.KIT / "startup" / "client.crt"
     found = [certificates.of_file(certificate)] if certificate.exists() else []
+    running, answered = kits.running(folder), connection.answered(folder)
     return {
         "kind": "site",
         "project": settings["project"],
         "site": settings["name"],
         "server": settings["server"],
         "joined": bool(found),
-        "running": kits.running(folder),
+        "running": running,
+        "connected": connection.fresh(answered) if running else None,
+        "answered": answered,
         "certificates": [_row(one) for one in found],
         "warnings": [warning for one in found if (warning := one.warning())],
     }
@@ -122,7 +125,14 @@ def text(status: Status) -> str:
 
 
 def _site_text(status: Status) -> list[str]:
-    state = "running" if status["running"] else "not running"
+    state = "running, connected" if status["connected"] else "not running"
+    if status["running"] and not status["connected"]:
+        since = status["answered"]
+        state = (
+            f"running, not connected since {clock(since)} UTC ({ago(since)})"
+            if since
+            else "running, not connected since its start"
+        )
     lines = [f"{status['site']} in {status['project']}, server {status['server']}: {state}"]
     lines += [] if status["joined"] else ["not joined yet: waiting for the coordinator's approval"]
     lines += [f"certificate: {one['days']} days left, until {one['until']}" for one in status["certificates"]]

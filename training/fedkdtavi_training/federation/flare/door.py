@@ -14,9 +14,11 @@ from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.fl_exception import NotAuthenticated, UnsafeComponentError
+from nvflare.fuel.f3.cellnet.defs import CellChannel, CellChannelTopic
 
 from fedkdtavi_core.errors import FedKDTAVIError
 
+from .. import connection
 from ..kits import EXECUTOR
 from ..progress import Door
 
@@ -36,16 +38,22 @@ _EVENTS = (
 class SiteDoor(FLComponent):
     """Tells the server which versions are installed here, and lets a job build nothing but our executor.
 
+    It notes the server's answers, too, so that the site's people see whether it is connected.
+
     FLARE's own list of classes is not asked for a job whose description, which the server writes, says that it brings
     code. This one always is.
+
+    Args:
+        version, schema_version: of what is installed here.
+        folder: the site's.
     """
 
-    def __init__(self, version: str, schema_version: int) -> None:
+    def __init__(self, version: str, schema_version: int, folder: str) -> None:
         super().__init__()
-        self.version, self.schema_version = version, schema_version
+        self.version, self.schema_version, self.folder = version, schema_version, folder
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Just before the site registers, and before anything of a job is built.
+        """Just before and after the site registers, and before anything of a job is built.
 
         Raises:
             UnsafeComponentError: it is not our executor.
@@ -53,12 +61,24 @@ class SiteDoor(FLComponent):
         if event_type == EventType.BEFORE_CLIENT_REGISTER:
             told = {"version": self.version, "schema_version": self.schema_version}
             fl_ctx.set_prop(TOLD, told, private=False, sticky=False)
+        elif event_type == EventType.AFTER_CLIENT_REGISTER and fl_ctx.get_prop(FLContextKey.CLIENT_TOKEN):
+            # The engine's own event after a sign of life comes whether it was answered or not.
+            cell = fl_ctx.get_engine().get_cell()
+            cell.add_incoming_reply_filter(CellChannel.SERVER_MAIN, CellChannelTopic.HEART_BEAT, self._answered)
+            self._answered()
         elif event_type == EventType.BEFORE_BUILD_COMPONENT:
             asked = fl_ctx.get_prop(FLContextKey.COMPONENT_CONFIG)
             if not isinstance(asked, dict) or asked.get("path") != EXECUTOR or asked.get("args"):
                 named = str(asked.get("path") or asked.get("name")) if isinstance(asked, dict) else "something"
                 given = " with arguments" if isinstance(asked, dict) and asked.get("args") else ""
                 raise UnsafeComponentError(f"The job asks for {named[:120]}{given}; this site runs {EXECUTOR} alone.")
+
+    def _answered(self, answer: Any = None) -> None:
+        """The server has answered; a disk that is full keeps no site out. A filter gives nothing back."""
+        try:
+            connection.note(Path(self.folder))
+        except FedKDTAVIError as error:
+            self.logger.error(str(error))
 
 
 class ServerDoor(FLComponent):

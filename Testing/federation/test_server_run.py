@@ -76,8 +76,11 @@ def test_a_reason_of_an_earlier_job_is_not_told_again(server, monkeypatch):
         server_command.run(server, None, print)
 
 
-def engine_with_jobs(monkeypatch, states: dict[str, str], abort=lambda number: None) -> list[str]:
-    """Stand in for the engine's command line: these jobs are there, and end when they are told to."""
+def engine_with_jobs(monkeypatch, states: dict[str, str], abort=lambda number: None, lost: str = "") -> list[str]:
+    """Stand in for the engine's command line: these jobs are there, and end when they are told to.
+
+    ``lost`` is listed as one that runs, and does not: its server was killed.
+    """
     asked = []
 
     def flare(arguments, folder, limit_s=300.0):
@@ -86,6 +89,8 @@ def engine_with_jobs(monkeypatch, states: dict[str, str], abort=lambda number: N
             return [
                 {"job_id": number, "job_name": f"job-{number}", "status": state} for number, state in states.items()
             ]
+        if arguments[:3] == ["system", "status", "server"]:
+            return {"jobs": [{"job_id": one} for one, state in states.items() if state == "RUNNING" and one != lost]}
         asked.append(" ".join(arguments[1:-2]))
         if arguments[1] == "abort":
             abort(arguments[2])
@@ -126,6 +131,15 @@ def test_a_second_job_is_not_put_behind_the_first(server, monkeypatch, state, wo
         server_command.run(server, None, print)
     assert projects.is_sentence(str(error.value))
     assert asked == []
+
+
+def test_a_job_that_its_server_was_killed_with_is_in_nobodys_way(server, monkeypatch):
+    asked, said = engine_with_jobs(monkeypatch, {"2": "RUNNING"}, lost="2"), []
+    assert jobs.cancel(server, said.append) == 0
+    assert said == ["no job to end"]
+    with pytest.raises(UsageError, match="ended without a model"):
+        server_command.run(server, None, print)
+    assert [one.split()[0] for one in asked] == ["submit", "wait"]
 
 
 def test_ctrl_c_says_that_the_job_goes_on_and_how_to_end_it(server, monkeypatch):

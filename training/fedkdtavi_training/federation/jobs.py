@@ -12,13 +12,13 @@ from fedkdtavi_core.errors import EXIT_OK, UsageError
 from . import engine, enrol, kits
 
 _DONE = "FINISHED"  # what the engine's states of a job that is over begin with
-_QUEUED = "SUBMITTED"
+_QUEUED, _RUNS = "SUBMITTED", "RUNNING"
 _CONNECTION = "CONNECTION_FAILED"
 _END_S, _PAUSE_S = 180.0, 2.0
 
 
 def ask(folder: Path, *words: str, limit_s: float | None = 300.0) -> Any:
-    """What the server answers to a job command of the engine, asked with the coordinator's certificate.
+    """What the server answers to a command of the engine, asked with the coordinator's certificate.
 
     Raises:
         UsageError: no server runs from ``folder``, or it is not reached; the engine refuses, in its own words.
@@ -26,7 +26,7 @@ def ask(folder: Path, *words: str, limit_s: float | None = 300.0) -> Any:
     if not kits.running(folder):
         raise UsageError(f"{folder}: the server does not run; start it with {start_command(folder)}.")
     try:
-        return enrol.flare(["job", *words, "--startup-kit", str(folder / kits.COORDINATOR)], folder, limit_s)
+        return enrol.flare([*words, "--startup-kit", str(folder / kits.COORDINATOR)], folder, limit_s)
     except enrol.EngineError as error:
         if error.engine_code == _CONNECTION and not kits.running(folder):
             raise UsageError(f"{folder}: the server has ended; start it with {start_command(folder)}.") from error
@@ -52,8 +52,14 @@ def how_to_go_on(folder: Path) -> str:
 
 
 def unfinished(folder: Path) -> list[dict[str, str]]:
-    """The jobs that run or are queued, the queued ones first. Raises as :func:`ask`."""
-    found = [job for job in ask(folder, "list") if not job["status"].startswith(_DONE)]
+    """The jobs that run or are queued, the queued ones first. Raises as :func:`ask`.
+
+    A job that a server was killed with is listed as one that runs for ever: which ones do, its status says.
+    """
+    found = [job for job in ask(folder, "job", "list") if not job["status"].startswith(_DONE)]
+    if any(job["status"] == _RUNS for job in found):
+        at_work = {job["job_id"] for job in ask(folder, "system", "status", "server")["jobs"]}
+        found = [job for job in found if job["status"] != _RUNS or job["job_id"] in at_work]
     return sorted(found, key=lambda job: job["status"] != _QUEUED)
 
 
@@ -83,7 +89,7 @@ def cancel(folder: Path, say: Callable[[str], None]) -> int:
             if job["job_id"] in told:
                 continue
             try:
-                ask(folder, "abort", job["job_id"], "--force")
+                ask(folder, "job", "abort", job["job_id"], "--force")
             except enrol.EngineError as error:  # it may have begun, or ended, in the meantime: the list will tell
                 why = str(error).rstrip(".")
                 continue

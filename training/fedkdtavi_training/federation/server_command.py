@@ -182,11 +182,11 @@ def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:
         for left in (AGAIN, FAILED):
             (out / left).unlink(missing_ok=True)
         printed = _size(folder / engine.CONSOLE)
-        number = jobs.ask(folder, "submit", "-j", str(job))["job_id"]
+        number = jobs.ask(folder, "job", "submit", "-j", str(job))["job_id"]
         say(f"{what}: submitted as {number}")
         why = ""
         try:
-            jobs.ask(folder, "wait", number, limit_s=None)
+            jobs.ask(folder, "job", "wait", number, limit_s=None)
         except UsageError as error:  # the engine tells of a failed job as of a failed command, also of one that goes on
             why = str(error)
             if getattr(error, "engine_code", "") == _ABORTED:

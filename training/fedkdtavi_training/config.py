@@ -14,10 +14,14 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_serializer,
 )
 
 from fedkdtavi_core.errors import UsageError
+
+from . import architecture
 
 # Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
@@ -130,6 +134,11 @@ class TrainConfig(_Strict):
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: mixed precision, not the same weights twice")
+
+    @field_validator("network")
+    @classmethod
+    def _can_be_built(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return architecture.checked(info.data.get("task"), given)
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the flags"
-        raise UsageError(f"train_federated.py: {where}: {first['msg']}; correct it and start again.") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"train_federated.py: {where}: {message}; correct it and start again.") from error
 
 
 def opened(path: Path) -> tuple[torch.nn.Module, str, dict[str, Any]]:

@@ -27,6 +27,7 @@ from fedkdtavi_core.site.dataset import CaseLabels, Site, SiteCase, open_case, o
 from fedkdtavi_core.volume import Grid, Volume
 
 from . import cache
+from .disk import make_folder, write_bytes
 
 CROP_VOXELS = 96  # a crop of 64 with room to be shifted and turned in
 LEARNED = tuple(row.id for row in schema.LABELS if row.head)
@@ -169,11 +170,11 @@ class SiteDataset:
         Raises:
             UsageError: the folder holds another cache.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         label, description = folder / "cache.json", {"kind": "crop", "site": self.site.info.id}
         if label.exists() and json.loads(label.read_text(encoding="utf-8")) != description:
             raise UsageError(f"{folder}: holds another cache; give an empty folder.")
-        label.write_text(json.dumps(description) + "\n", encoding="utf-8")
+        write_bytes(label, (json.dumps(description) + "\n").encode())
         written = []
         for done, case in enumerate(self._usable, 1):
             path = self._guarded(case, lambda case: self._cached(folder, case))

@@ -20,12 +20,11 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import InputError, UsageError
 
 from . import cache, data, losses, networks, optimizers
 from .config import LossConfig, TrainConfig
-from .disk import TrainingError, write_bytes
+from .disk import TrainingError, make_folder, write_bytes, writing
 from .seed_recipe import readout
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -236,7 +235,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     """
     prepare_torch()
     out = config.out
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     paths = cache.files(config.cache)
     learning, held_out = part(paths, config.held_out)
     run = Run(config)
@@ -245,7 +244,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     if (out / CHECKPOINT).exists():
         run.resume(out / CHECKPOINT)
     # Only now: a run that is refused leaves the file of the one that lies there.
-    replace_file(out / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
+    write_bytes(out / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
     with _Curve(out / "curve.csv", run.step) as curve:
         _loop(run, learning, curve, echo)
     network = run.averaged()
@@ -261,8 +260,9 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     from . import validation
 
     summary["validation"] = validation.validate(network, config, held_out, out / "validation.csv")
-    networks.save(network, config.task, out / WEIGHTS, summary)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    with writing(out / WEIGHTS):
+        networks.save(network, config.task, out / WEIGHTS, summary)
+    write_bytes(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 

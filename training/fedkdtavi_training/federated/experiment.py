@@ -11,6 +11,7 @@ import fedkdtavi_core
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from .. import networks, train, validation
+from ..disk import make_folder
 from . import files, provenance, workflow
 from .config import Arm, Experiment
 from .crops import crops_of
@@ -51,7 +52,7 @@ def run(
     for device in experiment.devices:  # before anything is cropped
         train.check_device(device)
     out = experiment.out
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with _beside_results(experiment):
         hospitals = cropped(experiment, say)
         summaries = {}

@@ -14,6 +14,7 @@ import torch
 from fedkdtavi_core.errors import UsageError
 
 from .. import networks, train
+from ..disk import writing
 from . import provenance, refusals, workflow
 from .asking import answers
 from .config import HEADS, TASK_HEADS, Experiment, Stage, Training
@@ -165,7 +166,9 @@ class Federation:
         )
         link = provenance.of_stage(stage, result, **parents)
         network.load_state_dict(result.weights)
-        networks.save(network, stage.training.model, self.out / f"{stage.name}.safetensors", link)
+        path = self.out / f"{stage.name}.safetensors"
+        with writing(path):
+            networks.save(network, stage.training.model, path, link)
         self.say(f"{stage.name}: done, digest {link['digest'][:16]}")
         return result.weights, link
 

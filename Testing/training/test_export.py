@@ -150,6 +150,26 @@ def test_a_student_is_fed_as_it_has_learned_and_a_bundle_lends_its_coarse_networ
     assert made.read("models/coarse.onnx") == verify(first).read("models/coarse.onnx")
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"stage": "teacher-hps", "taught": ["hps"]}, {"stage": "student", "taught": ["hps"], "untaught": ["ms", "calc"]}],
+    ids=["teacher", "student"],
+)
+def test_weights_with_heads_that_nobody_has_taught_are_no_bundle_without_a_word(weights, tmp_path, told):
+    student, out = tmp_path / "w.safetensors", tmp_path / "b"
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, told)
+    coarse = weights / "coarse.safetensors"
+    words = ["--coarse", str(coarse), "--student", str(student), "--version", "1", "--out", str(out)]
+    with pytest.raises(UsageError, match=r"w\.safetensors: has not learned ms, calc; give weights that have"):
+        commands.export(words)
+    assert not out.exists()
+    export.assemble(out, coarse, student, name="x", version="1", partly=True)
+    assert "- The student has not learned ms, calc:" in verify(out).read("docs/README.md").decode()
+    told = {"stage": "finetuned", "taught": ["hps"]}  # from weights that had learned the others
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, told)
+    export.assemble(tmp_path / "whole", coarse, student, name="x", version="1")
+
+
 def test_the_same_weights_are_the_same_bytes(tmp_path):
     network, told = networks.build("teacher", {"channels": [4, 8]}), {"digest": "ä", "steps": 3}
     made = set()

@@ -140,7 +140,7 @@ def test_what_is_no_checkpoint_is_named(crops, tmp_path):
     with pytest.raises(InputError, match="is no checkpoint of a training"):
         train.Run(settings).resume(path)
     torch.save({"step": 1}, tmp_path / "first.pt")
-    for init, words in ((tmp_path / "first.pt", "not a safetensors file"), (tmp_path / "none", "No such file")):
+    for init, words in ((tmp_path / "first.pt", "not a safetensors file"), (tmp_path / "none", "is no file; give")):
         with pytest.raises(UsageError, match=words):
             train.Run(settings.model_copy(update={"init": init}))
 

@@ -19,7 +19,7 @@ from fedkdtavi_core.bundle import Bundle, layout, metadata, seal, verify
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
-from . import card, networks, onnx_graph
+from . import card, given, networks, onnx_graph
 
 OPSET = 17
 # Largest difference between torch and ONNX Runtime on the same (fp16) weights, of the largest logit; sums in another
@@ -150,6 +150,7 @@ def assemble(
     results: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
     limits: Sequence[str] = (),
+    partly: bool = False,
 ) -> dict[str, Any]:
     """Write a sealed bundle folder, whole or not at all; returns what was compared, and the bundle's digest.
 
@@ -162,6 +163,12 @@ def assemble(
             say of themselves, ``heatmap`` when they say nothing.
         results: measured numbers for the card, as ``evaluate`` summarises them.
         limits: sentences for the card.
+        partly: take weights, too, that say of heads that nobody has taught them; the card names these.
+
+    Raises:
+        UsageError: weights cannot be read or are of another network, or have heads that nobody has taught; ``out`` is
+            no bundle or cannot be written.
+        ExportError: what was exported does not compute what was trained.
     """
     if out.exists() and any(out.iterdir()) and not (out / layout.METADATA).exists():
         raise UsageError(f"{out}: is not empty and no bundle; choose another --out.")
@@ -170,9 +177,17 @@ def assemble(
     loaded["student"] = _load(student, "student")
     if isinstance(refiner, Path):
         loaded["refiner"] = _load(refiner, "refiner")
+    untaught = {role: given.untaught(told, networks.CROP_HEADS) for role, (_, _, told) in loaded.items()}
+    for role, heads in untaught.items():
+        if not heads:
+            continue
+        if not partly:
+            path = student if role == "student" else refiner
+            raise UsageError(f"{path}: has not learned {', '.join(heads)}; give weights that have learned all heads.")
+        limits = [*limits, f"The {role} has not learned {', '.join(heads)}: what it gives there means nothing."]
     if not isinstance(coarse, Path):
-        given = coarse.metadata["preprocessing"]
-        fed, decided = {key: given[key] for key in _FED if key in given}, coarse.metadata["thresholds"]
+        those = coarse.metadata["preprocessing"]
+        fed, decided = {key: those[key] for key in _FED if key in those}, coarse.metadata["thresholds"]
     # How large a student's crop is, and how often it looks, is its own, not the coarse bundle's (older weights do not
     # say how large).
     told = loaded["student"][2]
@@ -225,10 +240,7 @@ def assemble(
 
 def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     """Network, task and what its training tells; UsageError when it cannot be ``role``."""
-    try:
-        network, task, trained = networks.load(path)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{error}.") from error
+    network, task, trained = given.read(path)
     if (task if task in ("coarse", "refiner") else "student") != role:
         raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
     if networks.sees_heart(network.arguments):

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fedkdtavi_core.errors import InputError, UsageError
 
-from . import cache, data, losses, networks, optimizers
+from . import cache, data, given, losses, networks, optimizers
 from .config import LossConfig, TrainConfig
 from .disk import TrainingError, make_folder, write_bytes, writing
 from .seed_recipe import readout
@@ -88,12 +88,8 @@ class Run:
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.on_gpu)
         self.network = networks.build(config.task, config.network, seed=config.seed)
         if config.init is not None:
-            try:
-                start, task, _ = networks.load(config.init)
-            except (ValueError, OSError) as error:
-                raise UsageError(f"{error}.") from error
-            if task != config.task or start.arguments != self.network.arguments:
-                raise UsageError(f"{config.init} holds another network than the config asks for; give a fitting one.")
+            start, task, _ = given.read(config.init)
+            given.check_fits(config.init, (task, start.arguments), (config.task, self.network.arguments), {})
             self.network.load_state_dict(start.state_dict())
         self.network.train().to(config.device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items() if v.is_floating_point()}

@@ -12,7 +12,7 @@ from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from .. import networks, train, validation
 from ..disk import make_folder
-from . import files, provenance, workflow
+from . import files, provenance, starts, workflow
 from .config import Arm, Experiment
 from .crops import crops_of
 from .federation import Federation
@@ -51,6 +51,7 @@ def run(
     train.prepare_torch()
     for device in experiment.devices:  # before anything is cropped
         train.check_device(device)
+    starts.check(experiment, finetune)
     out = experiment.out
     make_folder(out)
     with _beside_results(experiment):

@@ -95,6 +95,7 @@ def run(
             "calibration": "the parent's" if doubt else "its own" if calibration else "none",
         },
         limits=doubt,
+        partly=True,  # no less than its parent knows
     )
     say(f"{settings.new_bundle}: digest {made['digest'][:16]}; adopt it only if `fedkdtavi bundle compare` says so")
     return {

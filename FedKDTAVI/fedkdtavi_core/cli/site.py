@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     init = action("init", "make a site dataset, or name one")
     init.add_argument("--id", help="name of the site in tables and provenance (default: the folder's name)")
+    init.add_argument("--rename", action="store_true", help="let a site that is there already take another --id")
     init.add_argument("--note", default="", help="a sentence for people")
     add = action("add", "take CTs in, without identity")
     add.add_argument("ct", metavar="CT", nargs="+", help="NIfTI, NRRD or MHA file, or folder with DICOM files")
@@ -71,11 +72,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..site.dataset import SITE
+    from ..site.dataset import SITE, read_site
     from ..site.init import init_site
 
-    here = "is already" if (args.folder / SITE).is_file() else "is now"
-    info = init_site(args.folder, args.id or "", args.note)
+    before = read_site(args.folder).id if (args.folder / SITE).is_file() else None
+    info = init_site(args.folder, args.id or "", args.note, rename=args.rename)
+    here = "is now" if before is None else "is already" if before == info.id else f"was site {before} and is now"
     console.say(f"{args.folder}: {here} site {info.id}; add CTs with `fedkdtavi site add {args.folder} CT`.")
     return {"id": info.id, "synthetic": info.synthetic}
 

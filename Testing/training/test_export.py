@@ -117,6 +117,25 @@ def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights
     assert verify(tmp_path / "b").name == "x 2" and len(list(tmp_path.iterdir())) == 2
 
 
+def test_another_bundle_is_replaced_only_when_asked_for(weights, tmp_path, capsys):
+    out, student = tmp_path / "b", tmp_path / "s.safetensors"
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student)
+    words = ["--coarse", str(weights / "coarse.safetensors"), "--student", str(student), "--out", str(out)]
+    assert commands.export([*words, "--version", "1"]) == 0
+    assert commands.export([*words, "--version", "1"]) == 0  # the same again
+    first = verify(out).digest
+    with pytest.raises(UsageError, match="b: holds another bundle; add --force to replace it or choose another --out"):
+        commands.export([*words, "--version", "2"])
+    assert verify(out).digest == first and {path.name for path in tmp_path.iterdir()} == {"b", "s.safetensors"}
+    assert commands.export([*words, "--version", "2", "--force"]) == 0
+    assert verify(out).name == "fedkdtavi 2"
+    (out / "models/student.onnx").write_bytes(b"broken")
+    with pytest.raises(UsageError, match="holds another bundle"):
+        commands.export([*words, "--version", "2"])
+    with pytest.raises(UsageError, match="is there already and is no folder"):
+        commands.export([*words[:-1], str(student), "--version", "2"])
+
+
 @pytest.mark.parametrize("value", [1e6, float("nan")])
 def test_weights_that_fp16_does_not_hold_are_no_bundle(weights, tmp_path, value):
     network = networks.build("teacher", {"channels": [4, 8]})

@@ -111,8 +111,23 @@ def files(folders: list[Path]) -> list[Path]:
     found = [path for folder in folders for path in sorted(folder.glob("case_*.npz"))]
     if not found:
         names = ", ".join(str(folder) for folder in folders)
+        if sites := {folder: name for folder in folders if (name := site_of(folder)) is not None}:
+            folder, name = next(iter(sites.items()))
+            raise UsageError(
+                f"{folder}: no case of the site {name} could be cropped; see skipped.txt there, and add other CTs with "
+                "`fedkdtavi site add`."
+            )
         raise UsageError(f"{names} holds no cached phantoms; write them with `fedkdtavi phantom --cache` first.")
     return found
+
+
+def site_of(folder: Path) -> str | None:
+    """Id of the site whose cases a cache holds, or was made for; None for a cache of phantoms, or none at all."""
+    try:
+        content = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("site") if isinstance(content, dict) else None
 
 
 def write(

@@ -195,6 +195,23 @@ def read_as(kind: type[Model], path: Path, what: str = "config", changes: Mappin
         raise refused(path, error) from error
 
 
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys in which two configurations differ, with dots for those inside others; not where the results lie."""
+    found = []
+    for key in {**before, **now}:
+        one, two = before.get(key), now.get(key)
+        if isinstance(one, dict) and isinstance(two, dict):
+            found += [f"{key}.{inner}" for inner in differing(one, two)]
+        elif one != two and key != "out":
+            found.append(key)
+    return found
+
+
+def in_words(keys: list[str]) -> str:
+    """What :func:`differing` has found, for a sentence; empty for nothing."""
+    return f" ({', '.join(keys)} {'differs' if len(keys) == 1 else 'differ'})" if keys else ""
+
+
 def refused(path: Path, error: ValidationError) -> UsageError:
     """What is wrong with a config, in one sentence that names the file and the keys."""
     found = error.errors()

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from fedkdtavi_core.errors import InputError, UsageError
 
 from . import cache, data, given, losses, networks, optimizers
-from .config import LossConfig, TrainConfig
+from .config import LossConfig, TrainConfig, differing, in_words
 from .disk import TrainingError, make_folder, write_bytes, writing
 from .seed_recipe import readout
 
@@ -178,7 +178,8 @@ class Run:
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise InputError(f"{path} is no checkpoint of a training ({error}); remove it and start again.") from error
         if state["config"] != self.config.digest():
-            raise UsageError(f"{path} was written with another configuration; give another output folder.")
+            which = in_words(_differing(path.with_name("config.json"), self.config))
+            raise UsageError(f"{path} was written with another configuration{which}; give another output folder.")
         if state.get("learns_from", self.learns_from) != self.learns_from:
             raise UsageError(
                 f"{path}: the cache holds other cases than when this run began; give the same ones, or another output "
@@ -260,6 +261,15 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
         networks.save(network, config.task, out / WEIGHTS, summary)
     write_bytes(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
+
+
+def _differing(older: Path, config: TrainConfig) -> list[str]:
+    """The keys in which a run's configuration was another one, where its file is still there."""
+    try:
+        before = json.loads(older.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return differing(before, json.loads(config.model_dump_json())) if isinstance(before, dict) else []
 
 
 def part(paths: list[Path], held_out: int) -> tuple[list[Path], list[Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,10 @@ import fedkdtavi_core
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from .. import networks, train, validation
+from ..config import differing
 from ..disk import make_folder
 from . import files, provenance, starts, workflow
+from .checkpoint import OtherRunError
 from .config import Arm, Experiment
 from .crops import crops_of
 from .federation import Federation
@@ -77,10 +80,23 @@ def _beside_results(experiment: Experiment) -> Iterator[None]:
     files.write_bytes(path, (experiment.model_dump_json(indent=2) + "\n").encode())
     try:
         yield
-    except UsageError:
-        if before is not None:
-            files.write_bytes(path, before)
+    except UsageError as error:
+        if before is None:
+            raise
+        files.write_bytes(path, before)
+        if isinstance(error, OtherRunError) and error.what == "configuration":
+            keys = _differing(before, experiment)
+            raise OtherRunError(error.path, error.what, keys) from error
         raise
+
+
+def _differing(before: bytes, experiment: Experiment) -> list[str]:
+    """The keys in which the configuration of the results that lie there was another one."""
+    try:
+        older = json.loads(before)
+    except ValueError:
+        return []
+    return differing(older, json.loads(experiment.model_dump_json())) if isinstance(older, dict) else []
 
 
 def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> tuple[Site, ...]:

@@ -20,6 +20,11 @@ EPILOG = (
     "Exit codes: 0 done; 2 wrong use, or not writable; 4 input refused, or check found an error; 130 cancelled; "
     "1 anything unexpected."
 )
+# How labels are confirmed without 3D Slicer; the description is a JSON text inside the JSON file.
+CONFIRM = (
+    'to confirm a point where it is, write "confirmed" for "predicted" as the status in its description in '
+    "landmarks.mrk.json (to correct it, move it; for one that is not there, write absent), and import again"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_ct_choice(add)
     imports = action("import", "put labels onto a case")
     labels = "folders written by annotate; or, with --case, .mrk.json and .seg.nrrd files of 3D Slicer"
+    imports.epilog = f"What nobody has confirmed or corrected stays a prediction, whoever is named: {CONFIRM}."
     imports.add_argument("labels", metavar="LABELS", nargs="+", type=Path, help=labels)
     imports.add_argument("--case", metavar="ID", help="the case they belong to (default: found by the CT's digest)")
     adds = "take in the CT that a folder was made on, where the site has not got it"
@@ -106,6 +112,7 @@ def _add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..annotation import Status
     from ..site.adopt import adopt
     from ..site.dataset import open_site
     from ..site.import_labels import find_case, import_labels
@@ -125,9 +132,14 @@ def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         done = import_labels(case, group, reviewer=args.reviewer, force=args.force, progress=rest)
         told = ", ".join(f"{label_id} {status}" for label_id, status in done.taken.items()) or "nothing new"
         console.say(f"{done.case}: {told}" + (f"; kept as reviewed: {', '.join(done.kept)}" if done.kept else ""))
-        for note in done.notes:
+        notes = list(done.notes)
+        if args.reviewer is not None and not done.kept and set(done.taken.values()) <= {Status.PREDICTED}:
+            notes.append(
+                f"nothing in it was confirmed or corrected, so {args.reviewer} has reviewed nothing: {CONFIRM}."
+            )
+        for note in notes:
             console.say(f"  note: {note}")
-        return {"case": done.case, "taken": done.taken, "kept": done.kept, "notes": done.notes}
+        return {"case": done.case, "taken": done.taken, "kept": done.kept, "notes": notes}
 
     return _each(args, console, groups, one, [])
 

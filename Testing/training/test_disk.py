@@ -68,9 +68,19 @@ def test_an_evaluation_is_refused_before_the_first_ct(in_the_way, tmp_path, monk
             commands.evaluate([*words, str(out)])
     with pytest.raises(UsageError, match="is a folder; give --out a CSV"):
         commands.evaluate([*words, str(tmp_path)])
+    (tmp_path / "README.md").write_text("# mine\n")
+    with pytest.raises(UsageError, match="holds other things than results"):
+        commands.evaluate([*words, str(tmp_path / "README.md")])
+    assert (tmp_path / "README.md").read_text() == "# mine\n"
     monkeypatch.setattr("os.access", lambda path, how: False)  # as of a folder that is there and read-only
     with pytest.raises(UsageError, match="cannot be written; choose another folder for --out"):
         commands.evaluate([*words, str(tmp_path / "r.csv")])
+
+
+def test_help_of_the_phantoms_tells_of_those_to_learn_from(capsys):
+    with pytest.raises(SystemExit):
+        commands.phantom(["--help"])
+    assert "With --cache crop or --cache chest" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_else_is_written(in_the_way, tmp_path):

@@ -181,6 +181,13 @@ def _check_out(out: Path) -> None:
     """Before the first CT is annotated: can the results be kept there? Raises UsageError when they cannot."""
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; give --out a CSV file in it.")
+    if out.is_file():
+        try:
+            header = tally.read_header(out)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{out}: cannot be read as results ({error}); choose another --out.") from error
+        if header and not {"case", "bundle"} <= set(header):
+            raise UsageError(f"{out}: holds other things than results of an evaluation; choose another --out.")
     make_folder(out.parent)
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise UsageError(f"{out.parent}: cannot be written; choose another folder for --out.")

@@ -17,6 +17,12 @@ from .disk import write_bytes
 FAR_MM = 10.0
 
 
+def read_header(path: Path) -> list[str]:
+    """The columns of a CSV; none of an empty one. Raises OSError, ValueError where it cannot be read."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file).fieldnames or [])
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a CSV; numbers as float (``inf``: not found), empty cells as None."""
     with path.open(newline="", encoding="utf-8") as file:

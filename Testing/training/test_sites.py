@@ -21,7 +21,6 @@ from fedkdtavi_core.site.dataset import SiteInfo, open_site, write_site
 from fedkdtavi_core.volume import Grid
 from fedkdtavi_training import cache, data, losses, sites
 from fedkdtavi_training.config import LossConfig, TrainConfig
-from fedkdtavi_training.federated.crops import crops_of
 from fedkdtavi_training.phantom.command import main as phantom
 
 SIZE, SPACING = 48, 2.5  # a crop of 120 mm, as in training, at half of its resolution
@@ -292,15 +291,12 @@ def test_the_cache_of_another_site_is_not_overwritten(hospitals, tmp_path):
     assert json.loads((tmp_path / "cache" / "cache.json").read_text())["site"] == "site-1"
 
 
-def test_a_site_without_cases_says_so_and_leaves_nothing_behind(hospitals, tmp_path):
+def test_what_is_left_of_a_site_that_could_not_be_cropped_is_in_nobodys_way(hospitals, tmp_path):
     write_site(tmp_path / "north", SiteInfo("north"))
-    with pytest.raises(UsageError, match=r"north holds no cases; add CTs with `fedkdtavi site add .*north CT`"):
-        crops_of(tmp_path / "north", tmp_path / "crops", None, lambda text: None)
-    assert not (tmp_path / "crops").exists()
     (tmp_path / "north" / "cases" / "a").mkdir()
     (tmp_path / "north" / "cases" / "a" / "labels.json").write_text("{")
     dataset(tmp_path / "north").write_cache(tmp_path / "crops")  # which cannot be cropped
-    with pytest.raises(UsageError, match=r"no case of the site north could be cropped; see skipped.txt there"):
+    with pytest.raises(UsageError, match=r"holds no crop of any case of the site north; skipped\.txt there"):
         cache.files([tmp_path / "crops"])
     dataset(hospitals / "site-1").write_cache(tmp_path / "crops")  # the corrected configuration names another one
     assert len(cache.files([tmp_path / "crops"])) == 2

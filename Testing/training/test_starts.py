@@ -8,6 +8,7 @@ import hospitals
 import pytest
 
 from fedkdtavi_core.errors import UsageError
+from fedkdtavi_core.site.dataset import SiteInfo, write_site
 from fedkdtavi_training import networks
 from fedkdtavi_training.federated import experiment
 
@@ -69,6 +70,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_cropped(
     with pytest.raises(UsageError, match=words) as refused:
         experiment.run(settings, finetune=finetune, say=lambda text: None)
     assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
+
+
+def test_a_site_without_cases_says_so_and_leaves_no_crops(tmp_path):
+    write_site(tmp_path / "north", SiteInfo("clinic"))
+    settings = hospitals.experiment({"north": tmp_path / "north"}, tmp_path / "out", pseudo=None)
+    with pytest.raises(UsageError, match=r"north holds no cases; add CTs with `fedkdtavi site add .*north CT`"):
+        experiment.run(settings, say=lambda text: None)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
 
 
 def test_weights_say_which_heads_nobody_has_taught(tmp_path):

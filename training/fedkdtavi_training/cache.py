@@ -114,8 +114,8 @@ def files(folders: list[Path]) -> list[Path]:
         if sites := {folder: name for folder in folders if (name := site_of(folder)) is not None}:
             folder, name = next(iter(sites.items()))
             raise UsageError(
-                f"{folder}: no case of the site {name} could be cropped; see skipped.txt there, and add other CTs with "
-                "`fedkdtavi site add`."
+                f"{folder}: holds no crop of any case of the site {name}; skipped.txt there says why cases were left "
+                "out, if there were any: add CTs to the site with `fedkdtavi site add`."
             )
         raise UsageError(f"{names} holds no cached phantoms; write them with `fedkdtavi phantom --cache` first.")
     return found

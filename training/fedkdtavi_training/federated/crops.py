@@ -21,21 +21,16 @@ def crops_of(
     usual.
 
     Raises:
-        UsageError: it is neither, a site dataset without cases, or no bundle is given that finds the root.
+        UsageError: it is neither, or no bundle is given that finds the root.
     """
     if not (folder / "site.json").is_file():
         if not folder.is_dir():
             raise UsageError(f"{folder} is no folder; give a site dataset or a cache of crops.")
         return folder
     from fedkdtavi_core import bundle as bundles
-    from fedkdtavi_core.site.dataset import open_site
 
     from .. import cache
     from ..sites import CoarseCentre, SiteDataset, cropped_for
-
-    site = open_site(folder)
-    if not site.cases and not site.unreadable:
-        raise UsageError(f"{folder} holds no cases; add CTs with `fedkdtavi site add {folder} CT`.")
 
     fine = cropped_for(cache.CROP_SPACING_MM, finest_mm if (finest_mm or math.inf) < cache.CROP_SPACING_MM else None)
     dataset = SiteDataset(folder, CoarseCentre(bundles.resolve(bundle)), **fine)

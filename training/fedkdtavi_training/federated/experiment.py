@@ -103,14 +103,18 @@ def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> t
     """The experiment's hospitals; those that are site datasets are cropped into its folder first.
 
     Raises:
-        UsageError: one is neither a site dataset nor a cache; no bundle is given that finds the root.
+        UsageError: one is neither a site dataset nor a cache, or has no cases; no bundle is given that finds the root.
         InputError: two site datasets share a case.
     """
     from fedkdtavi_core.site.dataset import open_site
 
     from ..sites import check_distinct
 
-    check_distinct([open_site(site.folder) for site in experiment.sites if (site.folder / "site.json").is_file()])
+    datasets = [open_site(site.folder) for site in experiment.sites if (site.folder / "site.json").is_file()]
+    for dataset in datasets:
+        if not dataset.cases and not dataset.unreadable:
+            raise UsageError(f"{dataset.folder} holds no cases; add CTs with `fedkdtavi site add {dataset.folder} CT`.")
+    check_distinct(datasets)
     out = experiment.out
     finest = min((given.finest_mm for given in experiment.trainings), default=None)
     folders = {

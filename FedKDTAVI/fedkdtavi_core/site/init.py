@@ -24,7 +24,7 @@ def init_site(folder: Path, site_id: str = "", note: str = "", *, rename: bool =
 
     Raises:
         InputError: its ``site.json`` is broken.
-        UsageError: the folder holds other things than a site, or cannot be written; the id has signs that none may
+        UsageError: the folder holds other things than a site, or cannot be written; ``site_id`` has signs that none may
             have; or the site has another id already, without ``rename``.
     """
     try:
@@ -37,11 +37,9 @@ def init_site(folder: Path, site_id: str = "", note: str = "", *, rename: bool =
                 f"{folder}: is the site {before.id} already, and results and bundles may know it by that id; leave "
                 "--id out, or add --rename."
             )
-        wanted = site_id or ("" if here else before.id)  # an older site keeps the name that it has
-        if wanted and not _ID.fullmatch(wanted):
+        if site_id and not _ID.fullmatch(site_id):  # a folder may be called anything
             raise UsageError(
-                f"{folder}: the id {wanted!r} is none; give one of letters, digits, '-', '_' and '.' with --id, "
-                "such as north-1."
+                f"{folder}: the id {site_id!r} is none; give one of letters, digits, '-', '_' and '.', such as north-1."
             )
         info = replace(before, id=site_id or before.id, note=note or before.note)
         write_site(folder, info)

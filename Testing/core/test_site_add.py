@@ -155,9 +155,27 @@ def test_init_makes_names_and_keeps(tmp_path, capsys):
     assert main(["site", "init", str(folder)]) == 0
     assert open_site(folder).info.id == "clinic"
     site_cases.make_case(folder, "a", {})
-    assert main(["site", "init", str(folder), "--id", "site 3", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["id"] == "site 3"
+    assert main(["site", "init", str(folder), "--id", "clinic", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["id"] == "clinic"
     assert [case.id for case in open_site(folder).cases] == ["a"]
+
+
+def test_init_renames_a_site_only_when_asked_to(tmp_path, capsys):
+    folder = tmp_path / "clinic"
+    assert main(["site", "init", str(folder), "--note", "ours"]) == 0
+    assert main(["site", "init", str(folder), "--id", "site-3"]) == errors.EXIT_USAGE
+    assert "is the site clinic already" in capsys.readouterr().err
+    assert open_site(folder).info.id == "clinic"
+    assert main(["site", "init", str(folder), "--id", "site-3", "--rename"]) == 0
+    assert "was site clinic and is now site site-3" in capsys.readouterr().out
+    assert (open_site(folder).info.id, open_site(folder).info.note) == ("site-3", "ours")
+
+
+@pytest.mark.parametrize("site_id", ["site 3", "a/b", "../x", "-x", "Köln"])
+def test_an_id_that_a_configuration_could_not_name_is_none(site_id, tmp_path, capsys):
+    assert main(["site", "init", str(tmp_path / "clinic"), f"--id={site_id}"]) == errors.EXIT_USAGE
+    assert f"the id {site_id!r} is none; give one of letters" in capsys.readouterr().err
+    assert not (tmp_path / "clinic").exists()
 
 
 def test_init_takes_no_folder_with_other_things_in_it(tmp_path, capsys):

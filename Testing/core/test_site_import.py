@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import site_cases
 from site_import import ALL, points, records, take, two_cases, volume
 
-from fedkdtavi_core import errors
+from fedkdtavi_core import errors, schema
 from fedkdtavi_core.annotation import Landmark, Status
 from fedkdtavi_core.cli.main import main
 from fedkdtavi_core.labels.annotated import read_annotation, write_annotation
@@ -40,6 +41,26 @@ def test_predictions_stay_predictions(site, tmp_path):
     assert labels.truth == ()
     assert labels.landmarks["hinge_rcc"].confidence == pytest.approx(0.8)
     assert records(site, "other") == {}
+
+
+def test_a_reviewer_of_untouched_results_is_told_how_to_confirm(site, tmp_path, capsys):
+    """As README has it: without 3D Slicer, by the status in the points' descriptions."""
+    folder = site_cases.annotated(tmp_path / "a", volume(site))
+    words = ["site", "import", str(site), str(folder), "--case", "one", "--reviewer", "reader-1"]
+    assert main(words) == 0
+    note = next(line for line in capsys.readouterr().out.splitlines() if "note:" in line)
+    assert "nothing in it was confirmed or corrected, so reader-1 has reviewed nothing: to confirm" in note
+    assert open_site(site).case("one").record.truth() == ()
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"sed -i '(.*)' RESULTS/landmarks\.mrk\.json", readme)
+    before, after = (part.replace("\\\\", "\\") for part in script.split("/")[1:3])
+    path = folder / "landmarks.mrk.json"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(before) == 7
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    assert main(words) == 0
+    assert "has reviewed nothing" not in capsys.readouterr().out
+    assert set(open_site(site).case("one").record.truth()) == set(schema.LANDMARK_IDS)
 
 
 def test_no_path_of_the_hospital_comes_along(site, tmp_path):

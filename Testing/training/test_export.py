@@ -117,6 +117,25 @@ def test_weights_say_how_they_are_read_and_a_half_written_bundle_is_none(weights
     assert verify(tmp_path / "b").name == "x 2" and len(list(tmp_path.iterdir())) == 2
 
 
+def test_another_bundle_is_replaced_only_when_asked_for(weights, tmp_path, capsys):
+    out, student = tmp_path / "b", tmp_path / "s.safetensors"
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student)
+    words = ["--coarse", str(weights / "coarse.safetensors"), "--student", str(student), "--out", str(out)]
+    assert commands.export([*words, "--version", "1"]) == 0
+    assert commands.export([*words, "--version", "1"]) == 0  # the same again
+    first = verify(out).digest
+    with pytest.raises(UsageError, match="b: holds another bundle; add --force to replace it or choose another --out"):
+        commands.export([*words, "--version", "2"])
+    assert verify(out).digest == first and {path.name for path in tmp_path.iterdir()} == {"b", "s.safetensors"}
+    assert commands.export([*words, "--version", "2", "--force"]) == 0
+    assert verify(out).name == "fedkdtavi 2"
+    (out / "models/student.onnx").write_bytes(b"broken")
+    with pytest.raises(UsageError, match="holds another bundle"):
+        commands.export([*words, "--version", "2"])
+    with pytest.raises(UsageError, match="is there already and is no folder"):
+        commands.export([*words[:-1], str(student), "--version", "2"])
+
+
 @pytest.mark.parametrize("value", [1e6, float("nan")])
 def test_weights_that_fp16_does_not_hold_are_no_bundle(weights, tmp_path, value):
     network = networks.build("teacher", {"channels": [4, 8]})
@@ -148,6 +167,26 @@ def test_a_student_is_fed_as_it_has_learned_and_a_bundle_lends_its_coarse_networ
     assert (fed["crop_size"], fed["crop_spacing_mm"]) == (96, 0.8)
     assert made.metadata["thresholds"] == verify(first).metadata["thresholds"]
     assert made.read("models/coarse.onnx") == verify(first).read("models/coarse.onnx")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"stage": "teacher-hps", "taught": ["hps"]}, {"stage": "student", "taught": ["hps"], "untaught": ["ms", "calc"]}],
+    ids=["teacher", "student"],
+)
+def test_weights_with_heads_that_nobody_has_taught_are_no_bundle_without_a_word(weights, tmp_path, told):
+    student, out = tmp_path / "w.safetensors", tmp_path / "b"
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, told)
+    coarse = weights / "coarse.safetensors"
+    words = ["--coarse", str(coarse), "--student", str(student), "--version", "1", "--out", str(out)]
+    with pytest.raises(UsageError, match=r"w\.safetensors: has not learned ms, calc; give weights that have"):
+        commands.export(words)
+    assert not out.exists()
+    export.assemble(out, coarse, student, name="x", version="1", partly=True)
+    assert "- The student has not learned ms, calc:" in verify(out).read("docs/README.md").decode()
+    told = {"stage": "finetuned", "taught": ["hps"]}  # from weights that had learned the others
+    networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student, told)
+    export.assemble(tmp_path / "whole", coarse, student, name="x", version="1")
 
 
 def test_the_same_weights_are_the_same_bytes(tmp_path):

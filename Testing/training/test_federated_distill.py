@@ -222,8 +222,11 @@ def test_a_run_that_is_refused_leaves_the_configuration_of_the_results_that_lie_
     first = hospitals.experiment({"a": folders["a"]}, tmp_path, **one)
     experiment.run(first, say=quiet)
     other = hospitals.experiment({"a": folders["a"]}, tmp_path, **one, seed=9)
-    with pytest.raises(UsageError, match="was written with other"):
+    with pytest.raises(UsageError, match=r"was written with other configuration \(seed differs\); give another"):
         experiment.run(other, say=quiet)
+    changed = hospitals.training(rounds=1, local_steps=1, lr=0.5, loss={"spacing_mm": 2.0})
+    with pytest.raises(UsageError, match=r"\(teacher\.lr, teacher\.loss\.spacing_mm differ\)"):
+        experiment.run(hospitals.experiment({"a": folders["a"]}, tmp_path, **one | {"teacher": changed}), say=quiet)
     assert config.read(tmp_path / "config.json") == first
 
 
@@ -282,7 +285,7 @@ def test_site_datasets_are_cropped_where_the_coarse_network_sees_the_root(tmp_pa
     assert counted == {"site-1": {"hps": pytest.approx(1.4)}, "site-2": {"hps": 1}}
     assert broken.name in summary["not_cropped"]["site-2"][0]
     again = hospitals.experiment(folders | {"twin": folders["site-1"]}, tmp_path / "twins", task=1, pseudo=None)
-    with pytest.raises(InputError, match="in common"):
+    with pytest.raises(InputError, match="one dataset given twice"):
         experiment.run(again, say=quiet)
     twice = hospitals.training(closer_look_mm=0.9)  # who looks twice needs finer crops
     one = hospitals.experiment({"a": folders["site-1"]}, tmp_path / "fine", task=1, pseudo=None, teacher=twice)

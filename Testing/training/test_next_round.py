@@ -28,7 +28,7 @@ from fedkdtavi_training.config import TrainConfig
 from fedkdtavi_training.federated import pseudo
 from fedkdtavi_training.federated.messages import SiteFailedError
 from fedkdtavi_training.federated.plain import PlainDriver
-from fedkdtavi_training.next_round import run, settings
+from fedkdtavi_training.next_round import lessons, run, settings
 
 pytestmark = pytest.mark.torch
 TINY = {"rounds": 1, "local_steps": 2, "warmup": 0, "lr": 0.01}
@@ -138,6 +138,32 @@ def test_the_same_again_gives_the_same_bundle_and_a_third_generation_remembers(p
     assert lineage["digest"] == child.digest and lineage["parent"]["digest"] == parent.digest
     one = next(iter(digests(site).values()))
     assert held_out.has_learned_from({"taught": {}, "parent": lineage}, "clinic", one)
+
+
+def test_cases_without_reviewed_labels_are_not_counted_as_reviewed(parent, site, tmp_path):
+    said = []
+    north = settings.SiteFolder(name="north", folder=site)
+    (found,) = lessons.gather((north,), parent, 0.0, tmp_path, said.append)
+    assert any("north: 21 reviewed labels in 3 of 4 cases, 7 of them" in sentence for sentence in said)
+    assert found.told["cases"] == 4
+
+
+def test_another_bundle_at_its_place_is_replaced_only_when_asked_for(parent, site, tmp_path, monkeypatch, capsys):
+    first = run.run(settings.read(config(parent, site, tmp_path)), say=lambda text: None)
+    other = write_parent(tmp_path / "other", closer_look_mm=0.9)
+    changed = config(parent, site, tmp_path, version="3")
+    with monkeypatch.context() as patch:
+        patch.setattr(lessons, "gather", lambda *given: pytest.fail("went on"))
+        with pytest.raises(UsageError, match="new: holds a bundle with another name, tiny 2; add --force to replace"):
+            commands.next_round([str(changed)])
+        with pytest.raises(UsageError, match="holds a bundle of another parent"):
+            commands.next_round([str(config(other, site, tmp_path))])
+    again = {"out": str(tmp_path / "again"), "seed": 5}
+    with pytest.raises(UsageError, match="holds a bundle that was taught something else"):
+        run.run(settings.read(config(parent, site, tmp_path, **again)), say=lambda text: None)
+    assert verify(tmp_path / "new").digest == first["digest"]
+    assert commands.next_round([str(config(parent, site, tmp_path, version="3")), "--force"]) == 0
+    assert verify(tmp_path / "new").name == "tiny 3"
 
 
 def test_a_share_of_the_parent_stays_in_the_new_student(parent, site, tmp_path, capsys):

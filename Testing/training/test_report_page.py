@@ -98,8 +98,14 @@ def test_what_is_refused(arms, tmp_path):
     with pytest.raises(InputError, match="cannot be read as results"):
         results.read([str(tmp_path / "none.csv")])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="holds no per-case results"):
+    with pytest.raises(InputError, match=r"lacks the columns case, hinge_rcc_mm, .*; give a CSV of `fedkdtavi eval"):
         results.read([str(tmp_path / "other.csv")])
+    (tmp_path / "other.md").write_text("# Landmarks\n\n| a | b |\n|---|---|\nLandmarks, and more\n")
+    with pytest.raises(InputError, match="lacks the columns case"):
+        results.read([str(tmp_path / "other.md")])
+    (tmp_path / "none.csv").write_text("case,hinge_rcc_mm\n")
+    with pytest.raises(InputError, match="holds no per-case results"):
+        results.read([str(tmp_path / "none.csv")])
     with pytest.raises(UsageError, match="Two arms are called old"):
         results.read([str(arms[0]), str(arms[0])])
     with pytest.raises(UsageError, match="is no folder"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fedkdtavi_core.bundle import resolver, verify
 from fedkdtavi_core.errors import InputError, UsageError
 from fedkdtavi_core.labels.markups import read_landmarks, write_landmarks
 from fedkdtavi_core.labels.record import LabelRecord, read_record, write_record
-from fedkdtavi_core.site.dataset import open_site
+from fedkdtavi_core.site.dataset import SiteInfo, open_site, write_site
 from fedkdtavi_core.volume import Grid
 from fedkdtavi_training import cache, data, losses, sites
 from fedkdtavi_training.config import LossConfig, TrainConfig
@@ -285,16 +286,32 @@ def test_only_what_changed_is_cropped_again(copy, tmp_path):
 
 def test_the_cache_of_another_site_is_not_overwritten(hospitals, tmp_path):
     dataset(hospitals / "site-1").write_cache(tmp_path / "cache")
-    with pytest.raises(UsageError, match="another cache"):
+    with pytest.raises(UsageError, match=r"another cache \(crops of the site site-1\); remove that folder"):
         dataset(hospitals / "site-2").write_cache(tmp_path / "cache")
     assert json.loads((tmp_path / "cache" / "cache.json").read_text())["site"] == "site-1"
+
+
+def test_what_is_left_of_a_site_that_could_not_be_cropped_is_in_nobodys_way(hospitals, tmp_path):
+    write_site(tmp_path / "north", SiteInfo("north"))
+    (tmp_path / "north" / "cases" / "a").mkdir()
+    (tmp_path / "north" / "cases" / "a" / "labels.json").write_text("{")
+    dataset(tmp_path / "north").write_cache(tmp_path / "crops")  # which cannot be cropped
+    with pytest.raises(UsageError, match=r"holds no crop of any case of the site north; skipped\.txt there"):
+        cache.files([tmp_path / "crops"])
+    dataset(hospitals / "site-1").write_cache(tmp_path / "crops")  # the corrected configuration names another one
+    assert len(cache.files([tmp_path / "crops"])) == 2
 
 
 def test_sites_that_share_anything_are_refused(copy):
     one, two = (open_site(copy / site) for site in ("site-1", "site-2"))
     sites.check_distinct([one, two])
+    again = open_site(copy / "site-2" / ".." / "site-1")
+    with pytest.raises(InputError, match=r"site-1: is one dataset given twice \(also as .*site-1\); leave one of them"):
+        sites.check_distinct([one, again])
+    with pytest.raises(InputError, match="site-1: is one dataset given twice; leave"):
+        sites.check_distinct([one, open_site(copy / "site-1")])
     with pytest.raises(InputError, match="the name in common"):
-        sites.check_distinct([one, one])
+        sites.check_distinct([one, replace(two, info=one.info)])
     shutil.copytree(cases(copy / "site-1")[0], copy / "site-2" / "cases" / "renamed")
     with pytest.raises(InputError, match="a CT in common"):
         sites.check_distinct([one, open_site(copy / "site-2")])

@@ -107,8 +107,11 @@ def test_a_step_without_a_number_changes_nothing_and_many_stop_the_run(crops, tm
 def test_a_checkpoint_of_another_configuration_is_refused(crops, tmp_path):
     settings = tiny(tmp_path, crops, task="teacher", network={"channels": [4, 8]})
     train.Run(settings).save(tmp_path / train.CHECKPOINT)
-    with pytest.raises(UsageError, match="another configuration"):
+    with pytest.raises(UsageError, match="another configuration; give"):
         train.Run(settings.model_copy(update={"lr": 0.5})).resume(tmp_path / train.CHECKPOINT)
+    (tmp_path / "config.json").write_text(settings.model_dump_json())
+    with pytest.raises(UsageError, match=r"another configuration \(lr, ema differ\); give"):
+        train.Run(settings.model_copy(update={"lr": 0.5, "ema": 0.5})).resume(tmp_path / train.CHECKPOINT)
     train.Run(settings.model_copy(update={"log_every": 1})).resume(tmp_path / train.CHECKPOINT)
 
 
@@ -140,7 +143,7 @@ def test_what_is_no_checkpoint_is_named(crops, tmp_path):
     with pytest.raises(InputError, match="is no checkpoint of a training"):
         train.Run(settings).resume(path)
     torch.save({"step": 1}, tmp_path / "first.pt")
-    for init, words in ((tmp_path / "first.pt", "not a safetensors file"), (tmp_path / "none", "No such file")):
+    for init, words in ((tmp_path / "first.pt", "not a safetensors file"), (tmp_path / "none", "is no file; give")):
         with pytest.raises(UsageError, match=words):
             train.Run(settings.model_copy(update={"init": init}))
 

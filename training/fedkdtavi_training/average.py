@@ -18,7 +18,7 @@ import torch
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import UsageError
 
-from . import networks, train
+from . import given, networks, train
 
 _LOOKS = ("closer_look_mm", "readout")  # said by all weights that do so
 _SIZES = ("crop_size", "crop_spacing_mm")  # not said by older weights
@@ -40,10 +40,7 @@ def average(files: Mapping[Path, float], out: Path) -> dict[str, Any]:
     sums: dict[str, torch.Tensor] = {}
     parts = []
     for path, share in files.items():
-        try:
-            network, task, says = networks.load(path)
-        except (ValueError, OSError) as error:
-            raise UsageError(f"{error}.") from error
+        network, task, says = given.read(path)
         if first is None:
             first, mean, kind, told = path, network, task, says
         elif (task, network.arguments) != (kind, mean.arguments):

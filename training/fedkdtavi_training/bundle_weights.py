@@ -13,7 +13,7 @@ from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import UsageError
 
 from . import networks, onnx_graph
-from .disk import write_bytes
+from .disk import make_folder, write_bytes, writing
 
 _DESCRIPTION = "configs/network.json"
 
@@ -34,11 +34,11 @@ def write(bundle: Bundle, role: str, path: Path) -> None:
         role: ``coarse``, ``student`` or ``refiner``.
 
     Raises:
-        UsageError: the bundle has no such network, or says too little of it.
-        TrainingError: the file cannot be written; what was there stays.
+        UsageError: the bundle has no such network, or says too little of it; the file cannot be written.
+        TrainingError: the disk is full; what was there stays.
     """
     name = source(bundle, role)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if name.endswith(".safetensors"):
         write_bytes(path, bundle.read(name))
         return
@@ -55,7 +55,8 @@ def write(bundle: Bundle, role: str, path: Path) -> None:
             f"{bundle.path}: what it says of its network {role!r} is not enough to rebuild it ({error}); use a bundle "
             "that was exported by this version."
         ) from error
-    networks.save(network.half(), described["task"], path, _told(bundle, role))
+    with writing(path):
+        networks.save(network.half(), described["task"], path, _told(bundle, role))
 
 
 def _told(bundle: Bundle, role: str) -> dict[str, Any]:

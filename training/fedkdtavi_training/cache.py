@@ -20,6 +20,8 @@ import numpy as np
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import InputError, UsageError
 
+from .disk import write_bytes
+
 # What NumPy raises at an .npz that is cut off, empty, damaged, or none.
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 CROP_KINDS = {"heart": 0.80, "bicuspid": 0.06, "low_ostia": 0.07, "prosthesis": 0.04, "noncontrast": 0.03}
@@ -109,8 +111,23 @@ def files(folders: list[Path]) -> list[Path]:
     found = [path for folder in folders for path in sorted(folder.glob("case_*.npz"))]
     if not found:
         names = ", ".join(str(folder) for folder in folders)
+        if sites := {folder: name for folder in folders if (name := site_of(folder)) is not None}:
+            folder, name = next(iter(sites.items()))
+            raise UsageError(
+                f"{folder}: holds no crop of any case of the site {name}; skipped.txt there says why cases were left "
+                "out, if there were any: add CTs to the site with `fedkdtavi site add`."
+            )
         raise UsageError(f"{names} holds no cached phantoms; write them with `fedkdtavi phantom --cache` first.")
     return found
+
+
+def site_of(folder: Path) -> str | None:
+    """Id of the site whose cases a cache holds, or was made for; None for a cache of phantoms, or none at all."""
+    try:
+        content = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("site") if isinstance(content, dict) else None
 
 
 def write(
@@ -132,7 +149,6 @@ def write(
     ``spacing`` (mm) is that of crops; a student's closer look learns from finer ones.
     With ``coronary`` crops also hold the arteries' mask; all else in them is the same.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     description = {"kind": kind, "seed": seed, "size": size if kind == "crop" else None}
     if coronary:
         if kind != "crop":
@@ -145,7 +161,7 @@ def write(
     label = folder / "cache.json"
     if label.exists() and json.loads(label.read_text()) != description:
         raise UsageError(f"{folder} holds another cache ({label.read_text().strip()}); give an empty folder.")
-    label.write_text(json.dumps(description) + "\n")
+    write_bytes(label, (json.dumps(description) + "\n").encode())
     jobs = [
         (folder, kind, seed, n, size, spacing, coronary) for n in range(first, count) if not _path(folder, n).exists()
     ]

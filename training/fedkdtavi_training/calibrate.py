@@ -14,6 +14,7 @@ from fedkdtavi_core import schema
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import UsageError
 
+from .disk import write_bytes
 from .networks import LANDMARK_HEADS
 
 WITHIN_MM = 5.0
@@ -92,5 +93,5 @@ def main(arguments: list[str] | None = None) -> int:
         raise UsageError(
             f"{options.csv[0]}: no head has {_LEAST} landmarks with confidence and error; give more of evaluate's CSVs."
         )
-    options.out.write_text(json.dumps(tables, indent=2) + "\n", encoding="utf-8")
+    write_bytes(options.out, (json.dumps(tables, indent=2) + "\n").encode())
     return 0

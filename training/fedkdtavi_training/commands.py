@@ -72,10 +72,11 @@ def next_round(arguments: list[str] | None = None) -> int:
         "its parent. Then `fedkdtavi bundle compare OLD NEW SITE` tells a site which is better.",
     )
     parser.add_argument("config", type=Path, help="JSON configuration; every key is known or refused")
+    parser.add_argument("--force", action="store_true", help="replace another bundle that lies at new_bundle already")
     options = parser.parse_args(arguments)
     from .next_round import run, settings
 
-    print(json.dumps(run.run(settings.read(options.config)), indent=2))
+    print(json.dumps(run.run(settings.read(options.config), force=options.force), indent=2))
     return 0
 
 

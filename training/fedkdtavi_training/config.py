@@ -14,10 +14,14 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_serializer,
 )
 
 from fedkdtavi_core.errors import UsageError
+
+from . import architecture
 
 # Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
@@ -131,6 +135,11 @@ class TrainConfig(_Strict):
     augment: AugmentConfig = AugmentConfig()
     device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: mixed precision, not the same weights twice")
 
+    @field_validator("network")
+    @classmethod
+    def _can_be_built(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return architecture.checked(info.data.get("task"), given)
+
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return without_the_usual(dump(self))
@@ -184,6 +193,23 @@ def read_as(kind: type[Model], path: Path, what: str = "config", changes: Mappin
         return kind.model_validate(entries | dict(changes or {}))
     except ValidationError as error:
         raise refused(path, error) from error
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys in which two configurations differ, with dots for those inside others; not where the results lie."""
+    found = []
+    for key in {**before, **now}:
+        one, two = before.get(key), now.get(key)
+        if isinstance(one, dict) and isinstance(two, dict):
+            found += [f"{key}.{inner}" for inner in differing(one, two)]
+        elif one != two and key != "out":
+            found.append(key)
+    return found
+
+
+def in_words(keys: list[str]) -> str:
+    """What :func:`differing` has found, for a sentence; empty for nothing."""
+    return f" ({', '.join(keys)} {'differs' if len(keys) == 1 else 'differ'})" if keys else ""
 
 
 def refused(path: Path, error: ValidationError) -> UsageError:

@@ -7,6 +7,7 @@ inside and outside the training ranges are reported apart.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from fedkdtavi_core.readers import read_volume
 from fedkdtavi_core.volume import Volume
 
 from . import tally
+from .disk import make_folder, write_bytes
 
 
 @dataclass(frozen=True)
@@ -166,13 +168,29 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{done}/{todo} {row['case']}: {row['status']} ({row['seconds']} s)", file=sys.stderr, flush=True)
 
     bundle = resolver.resolve(options.bundle)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    _check_out(options.out)
     rows = evaluate(bundle, options.cases, options.out, device=options.device, limit=options.limit, report=report)
     summary = tally.summarise(rows)
     text = json.dumps(summary, indent=2)
-    options.out.with_suffix(".summary.json").write_text(text + "\n", encoding="utf-8")
+    write_bytes(options.out.with_suffix(".summary.json"), (text + "\n").encode())
     print(tally.as_text(summary))
     return 0
+
+
+def _check_out(out: Path) -> None:
+    """Before the first CT is annotated: can the results be kept there? Raises UsageError when they cannot."""
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder; give --out a CSV file in it.")
+    if out.is_file():
+        try:
+            header = tally.read_header(out)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{out}: cannot be read as results ({error}); choose another --out.") from error
+        if header and not {"case", "bundle"} <= set(header):
+            raise UsageError(f"{out}: holds other things than results of an evaluation; choose another --out.")
+    make_folder(out.parent)
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{out.parent}: cannot be written; choose another folder for --out.")
 
 
 def true_calcium(key: Key, volume: Volume) -> np.ndarray:

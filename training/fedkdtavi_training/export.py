@@ -17,9 +17,9 @@ import torch
 from fedkdtavi_core import __version__, readout
 from fedkdtavi_core.bundle import Bundle, layout, metadata, seal, verify
 from fedkdtavi_core.cli.options import Parser
-from fedkdtavi_core.errors import FedKDTAVIError, UsageError
+from fedkdtavi_core.errors import BundleError, FedKDTAVIError, UsageError
 
-from . import card, networks, onnx_graph
+from . import card, given, networks, onnx_graph
 
 OPSET = 17
 # Largest difference between torch and ONNX Runtime on the same (fp16) weights, of the largest logit; sums in another
@@ -150,11 +150,13 @@ def assemble(
     results: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
     limits: Sequence[str] = (),
+    partly: bool = False,
+    replace: bool = True,
 ) -> dict[str, Any]:
     """Write a sealed bundle folder, whole or not at all; returns what was compared, and the bundle's digest.
 
     Args:
-        out: folder; must not exist or be an older bundle, which is then replaced.
+        out: folder; must not exist, be empty, or be an older bundle, which is then replaced.
         coarse, student: ``weights.safetensors`` of two runs of ``fedkdtavi train``; for the coarse network also a
             bundle, whose own is then taken as it is, with its thresholds and the way in which networks are fed.
         refiner: weights of a refiner, or a bundle whose own is taken as it is, if it has one; None: a bundle without.
@@ -162,17 +164,31 @@ def assemble(
             say of themselves, ``heatmap`` when they say nothing.
         results: measured numbers for the card, as ``evaluate`` summarises them.
         limits: sentences for the card.
+        replace: also an older bundle with other content; without it only the same may be there.
+        partly: take weights, too, that say of heads that nobody has taught them; the card names these.
+
+    Raises:
+        UsageError: weights cannot be read or are of another network, or have heads that nobody has taught; ``out`` is
+            no bundle or cannot be written.
+        ExportError: what was exported does not compute what was trained.
     """
-    if out.exists() and any(out.iterdir()) and not (out / layout.METADATA).exists():
-        raise UsageError(f"{out}: is not empty and no bundle; choose another --out.")
+    check_place(out)
     fed, decided = {"crop_size": 64}, DEFAULT_THRESHOLDS
     loaded = {"coarse": _load(coarse, "coarse")} if isinstance(coarse, Path) else {}
     loaded["student"] = _load(student, "student")
     if isinstance(refiner, Path):
         loaded["refiner"] = _load(refiner, "refiner")
+    untaught = {role: given.untaught(told, networks.CROP_HEADS) for role, (_, _, told) in loaded.items()}
+    for role, heads in untaught.items():
+        if not heads:
+            continue
+        if not partly:
+            path = student if role == "student" else refiner
+            raise UsageError(f"{path}: has not learned {', '.join(heads)}; give weights that have learned all heads.")
+        limits = [*limits, f"The {role} has not learned {', '.join(heads)}: what it gives there means nothing."]
     if not isinstance(coarse, Path):
-        given = coarse.metadata["preprocessing"]
-        fed, decided = {key: given[key] for key in _FED if key in given}, coarse.metadata["thresholds"]
+        those = coarse.metadata["preprocessing"]
+        fed, decided = {key: those[key] for key in _FED if key in those}, coarse.metadata["thresholds"]
     # How large a student's crop is, and how often it looks, is its own, not the coarse bundle's (older weights do not
     # say how large).
     told = loaded["student"][2]
@@ -220,15 +236,35 @@ def assemble(
         )
         (folder / layout.CARD).write_text(card.text(meta, runs, report, results or {}, limits), encoding="utf-8")
         bundle = seal(folder)
+        if not replace and is_bundle(out) and _digest(out) != bundle.digest:
+            raise UsageError(f"{out}: holds another bundle; add --force to replace it or choose another --out.")
     return {**report, "digest": bundle.digest}
+
+
+def is_bundle(out: Path) -> bool:
+    """Does a folder hold a bundle, sound or not?"""
+    return (out / layout.METADATA).exists()
+
+
+def check_place(out: Path) -> None:
+    """Raise UsageError where ``out`` is, and is neither a bundle nor an empty folder."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is there already and is no folder; choose another place for the bundle.")
+    if out.exists() and any(out.iterdir()) and not is_bundle(out):
+        raise UsageError(f"{out}: is not empty and no bundle; choose another --out.")
+
+
+def _digest(folder: Path) -> str | None:
+    """The digest of a bundle; None where it is broken."""
+    try:
+        return verify(folder).digest
+    except BundleError:
+        return None
 
 
 def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     """Network, task and what its training tells; UsageError when it cannot be ``role``."""
-    try:
-        network, task, trained = networks.load(path)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{error}.") from error
+    network, task, trained = given.read(path)
     if (task if task in ("coarse", "refiner") else "student") != role:
         raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
     if networks.sees_heart(network.arguments):
@@ -321,6 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--readout", choices=readout.READOUTS, help="how landmarks are read (default: as the student's weights say)"
     )
+    parser.add_argument("--force", action="store_true", help="replace another bundle that is there already")
     options = parser.parse_args(arguments)
     try:
         thresholds = {key: float(value) for key, value in (word.split("=") for word in options.threshold)}
@@ -335,6 +372,7 @@ def main(arguments: list[str] | None = None) -> int:
         version=options.version,
         thresholds=thresholds,
         how_read=options.readout,
+        replace=options.force,
         calibration=json.loads(options.calibration.read_text()) if options.calibration else None,
         results=json.loads(options.results.read_text()) if options.results else None,
     )

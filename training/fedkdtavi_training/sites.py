@@ -27,6 +27,7 @@ from fedkdtavi_core.site.dataset import CaseLabels, Site, SiteCase, open_case, o
 from fedkdtavi_core.volume import Grid, Volume
 
 from . import cache
+from .disk import make_folder, write_bytes
 
 CROP_VOXELS = 96  # a crop of 64 with room to be shifted and turned in
 LEARNED = tuple(row.id for row in schema.LABELS if row.head)
@@ -169,11 +170,14 @@ class SiteDataset:
         Raises:
             UsageError: the folder holds another cache.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         label, description = folder / "cache.json", {"kind": "crop", "site": self.site.info.id}
-        if label.exists() and json.loads(label.read_text(encoding="utf-8")) != description:
-            raise UsageError(f"{folder}: holds another cache; give an empty folder.")
-        label.write_text(json.dumps(description) + "\n", encoding="utf-8")
+        if any(folder.glob("case_*.npz")) and label.exists():  # a label alone, of a run that was refused, is nothing
+            before = json.loads(label.read_text(encoding="utf-8"))
+            if before != description:
+                of = f"crops of the site {before['site']}" if "site" in before else "phantoms"
+                raise UsageError(f"{folder}: holds another cache ({of}); remove that folder, or give another one.")
+        write_bytes(label, (json.dumps(description) + "\n").encode())
         written = []
         for done, case in enumerate(self._usable, 1):
             path = self._guarded(case, lambda case: self._cached(folder, case))
@@ -240,13 +244,18 @@ def cropped_for(usual_mm: float, closer_mm: float | None) -> dict[str, Any]:
 
 
 def check_distinct(sites: Sequence[Site]) -> None:
-    """Refuse sites that share a name, a case id or a CT: what is learned at one must not be tested at another.
+    """Refuse a site given twice, and sites that share a name, a case id or a CT: what is learned at one must not be
+    tested at another.
 
     Raises:
         InputError: they do.
     """
     seen: dict[tuple[str, str], str] = {}
+    folders: dict[Path, Path] = {}
     for number, site in enumerate(sites):
+        if (twin := folders.setdefault(site.folder.resolve(), site.folder)) is not site.folder:
+            also = "" if twin == site.folder else f" (also as {twin})"
+            raise InputError(f"{site.folder}: is one dataset given twice{also}; leave one of them out.")
         ids = [("the name", site.info.id)]
         ids += [(kind, value) for c in site.cases for kind, value in (("a case", c.id), ("a CT", c.record.ct_sha256))]
         for kind, value in ids:

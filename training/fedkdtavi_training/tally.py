@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 
 from fedkdtavi_core import schema
-from fedkdtavi_core.atomic import replace_file
+
+from .disk import write_bytes
 
 FAR_MM = 10.0
+
+
+def read_header(path: Path) -> list[str]:
+    """The columns of a CSV; none of an empty one. Raises OSError, ValueError where it cannot be read."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file).fieldnames or [])
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -23,14 +30,18 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write all rows, atomically; None is an empty cell. ``columns`` are those of the rows when not given."""
+    """Write all rows, atomically; None is an empty cell. ``columns`` are those of the rows when not given.
+
+    Raises:
+        TrainingError, UsageError: the file cannot be written; the older one is untouched.
+    """
     text = io.StringIO(newline="")
     if columns is None:  # rows of an older program may lack some
         columns = list(dict.fromkeys(key for row in reversed(rows) for key in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    replace_file(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().encode())
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:

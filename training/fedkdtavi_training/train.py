@@ -20,12 +20,11 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fedkdtavi_core.atomic import replace_file
 from fedkdtavi_core.errors import InputError, UsageError
 
-from . import cache, data, losses, networks, optimizers
-from .config import LossConfig, TrainConfig
-from .disk import TrainingError, write_bytes
+from . import cache, data, given, losses, networks, optimizers
+from .config import LossConfig, TrainConfig, differing, in_words
+from .disk import TrainingError, make_folder, write_bytes, writing
 from .seed_recipe import readout
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -89,12 +88,8 @@ class Run:
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.on_gpu)
         self.network = networks.build(config.task, config.network, seed=config.seed)
         if config.init is not None:
-            try:
-                start, task, _ = networks.load(config.init)
-            except (ValueError, OSError) as error:
-                raise UsageError(f"{error}.") from error
-            if task != config.task or start.arguments != self.network.arguments:
-                raise UsageError(f"{config.init} holds another network than the config asks for; give a fitting one.")
+            start, task, _ = given.read(config.init)
+            given.check_fits(config.init, (task, start.arguments), (config.task, self.network.arguments), {})
             self.network.load_state_dict(start.state_dict())
         self.network.train().to(config.device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items() if v.is_floating_point()}
@@ -183,7 +178,8 @@ class Run:
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise InputError(f"{path} is no checkpoint of a training ({error}); remove it and start again.") from error
         if state["config"] != self.config.digest():
-            raise UsageError(f"{path} was written with another configuration; give another output folder.")
+            which = in_words(_differing(path.with_name("config.json"), self.config))
+            raise UsageError(f"{path} was written with another configuration{which}; give another output folder.")
         if state.get("learns_from", self.learns_from) != self.learns_from:
             raise UsageError(
                 f"{path}: the cache holds other cases than when this run began; give the same ones, or another output "
@@ -236,7 +232,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     """
     prepare_torch()
     out = config.out
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     paths = cache.files(config.cache)
     learning, held_out = part(paths, config.held_out)
     run = Run(config)
@@ -245,7 +241,7 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     if (out / CHECKPOINT).exists():
         run.resume(out / CHECKPOINT)
     # Only now: a run that is refused leaves the file of the one that lies there.
-    replace_file(out / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
+    write_bytes(out / "config.json", (config.model_dump_json(indent=2) + "\n").encode())
     with _Curve(out / "curve.csv", run.step) as curve:
         _loop(run, learning, curve, echo)
     network = run.averaged()
@@ -261,9 +257,19 @@ def train(config: TrainConfig, *, echo: bool = True) -> dict[str, object]:
     from . import validation
 
     summary["validation"] = validation.validate(network, config, held_out, out / "validation.csv")
-    networks.save(network, config.task, out / WEIGHTS, summary)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    with writing(out / WEIGHTS):
+        networks.save(network, config.task, out / WEIGHTS, summary)
+    write_bytes(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
+
+
+def _differing(older: Path, config: TrainConfig) -> list[str]:
+    """The keys in which a run's configuration was another one, where its file is still there."""
+    try:
+        before = json.loads(older.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return differing(before, json.loads(config.model_dump_json())) if isinstance(before, dict) else []
 
 
 def part(paths: list[Path], held_out: int) -> tuple[list[Path], list[Path]]:

@@ -20,6 +20,11 @@ EPILOG = (
     "Exit codes: 0 done; 2 wrong use, or not writable; 4 input refused, or check found an error; 130 cancelled; "
     "1 anything unexpected."
 )
+# How labels are confirmed without 3D Slicer; the description is a JSON text inside the JSON file.
+CONFIRM = (
+    'to confirm a point where it is, write "confirmed" for "predicted" as the status in its description in '
+    "landmarks.mrk.json (to correct it, move it; for one that is not there, write absent), and import again"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     init = action("init", "make a site dataset, or name one")
     init.add_argument("--id", help="name of the site in tables and provenance (default: the folder's name)")
+    init.add_argument("--rename", action="store_true", help="let a site that is there already take another --id")
     init.add_argument("--note", default="", help="a sentence for people")
     add = action("add", "take CTs in, without identity")
     add.add_argument("ct", metavar="CT", nargs="+", help="NIfTI, NRRD or MHA file, or folder with DICOM files")
     options.add_ct_choice(add)
     imports = action("import", "put labels onto a case")
     labels = "folders written by annotate; or, with --case, .mrk.json and .seg.nrrd files of 3D Slicer"
+    imports.epilog = f"What nobody has confirmed or corrected stays a prediction, whoever is named: {CONFIRM}."
     imports.add_argument("labels", metavar="LABELS", nargs="+", type=Path, help=labels)
     imports.add_argument("--case", metavar="ID", help="the case they belong to (default: found by the CT's digest)")
     adds = "take in the CT that a folder was made on, where the site has not got it"
@@ -71,11 +78,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..site.dataset import SITE
+    from ..site.dataset import SITE, read_site
     from ..site.init import init_site
 
-    here = "is already" if (args.folder / SITE).is_file() else "is now"
-    info = init_site(args.folder, args.id or "", args.note)
+    before = read_site(args.folder).id if (args.folder / SITE).is_file() else None
+    info = init_site(args.folder, args.id or "", args.note, rename=args.rename)
+    here = "is now" if before is None else "is already" if before == info.id else f"was site {before} and is now"
     console.say(f"{args.folder}: {here} site {info.id}; add CTs with `fedkdtavi site add {args.folder} CT`.")
     return {"id": info.id, "synthetic": info.synthetic}
 
@@ -104,6 +112,7 @@ def _add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..annotation import Status
     from ..site.adopt import adopt
     from ..site.dataset import open_site
     from ..site.import_labels import find_case, import_labels
@@ -123,9 +132,14 @@ def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         done = import_labels(case, group, reviewer=args.reviewer, force=args.force, progress=rest)
         told = ", ".join(f"{label_id} {status}" for label_id, status in done.taken.items()) or "nothing new"
         console.say(f"{done.case}: {told}" + (f"; kept as reviewed: {', '.join(done.kept)}" if done.kept else ""))
-        for note in done.notes:
+        notes = list(done.notes)
+        if args.reviewer is not None and not done.kept and set(done.taken.values()) <= {Status.PREDICTED}:
+            notes.append(
+                f"nothing in it was confirmed or corrected, so {args.reviewer} has reviewed nothing: {CONFIRM}."
+            )
+        for note in notes:
             console.say(f"  note: {note}")
-        return {"case": done.case, "taken": done.taken, "kept": done.kept, "notes": done.notes}
+        return {"case": done.case, "taken": done.taken, "kept": done.kept, "notes": notes}
 
     return _each(args, console, groups, one, [])
 

@@ -61,7 +61,7 @@ def run(unit: Unit, coarse: Bundle, say: Callable[[str], None], device: str = "a
         weights, summary = _trained(unit, settings, coarse, say)
         say(f"{unit.name}: exporting")
         told = {"arm": unit.arm, "seed": unit.seed, "unit": digest, "chain": summary["chain"]}
-        export.assemble(bundle, coarse, weights, name=unit.arm, version=str(unit.seed), provenance=told)
+        export.assemble(bundle, coarse, weights, name=unit.arm, version=str(unit.seed), provenance=told, partly=True)
 
     made = verify(bundle)
     if made.provenance.get("unit") != digest:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedkdtavi_core.errors import UsageError
 
+from ..config import in_words
 from . import files
 from .messages import Weights
+
+
+class OtherRunError(UsageError):
+    """A checkpoint belongs to another run than the one that wants to go on.
+
+    Attributes:
+        path: of the checkpoint.
+        what: of its identity differs.
+    """
+
+    def __init__(self, path: Path, what: str, keys: Sequence[str] = ()) -> None:
+        super().__init__(f"{path} was written with other {what}{in_words(list(keys))}; give another output folder.")
+        self.path, self.what = path, what
 
 
 @dataclass
@@ -41,14 +56,14 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path, identity: dict[str, Any]) -> Checkpoint:
-        """Read it. Raises UsageError when it belongs to another run, naming what differs."""
+        """Read it. Raises OtherRunError when it belongs to another run, naming what differs."""
         tensors, header = files.read_tensors(path)
         for key, value in identity.items():
             before = header["identity"].get(key)
             if isinstance(value, dict) and isinstance(before, dict):  # a site that could not be asked says nothing
                 before, value = ({site: one[site] for site in before.keys() & value.keys()} for one in (before, value))
             if before != value:
-                raise UsageError(f"{path} was written with other {key}; give another output folder.")
+                raise OtherRunError(path, key)
         model, average = (
             {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
             for prefix in ("model.", "average.")

@@ -9,10 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from fedkdtavi_core import schema
 
+from .. import architecture
 from ..config import (
     EXTRA_HEADS,
     FINEST_MM,
@@ -88,6 +96,11 @@ class Training(_Strict):
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="of every site; cuda: mixed precision, not the same weights twice"
     )
+
+    @field_validator("network")
+    @classmethod
+    def _can_be_built(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return architecture.checked(info.data.get("model"), given)
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

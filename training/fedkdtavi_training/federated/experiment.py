@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,10 @@ import fedkdtavi_core
 from fedkdtavi_core.errors import FedKDTAVIError, UsageError
 
 from .. import networks, train, validation
-from . import files, provenance, workflow
+from ..config import differing
+from ..disk import make_folder
+from . import files, provenance, starts, workflow
+from .checkpoint import OtherRunError
 from .config import SUMMARY, Arm, Experiment
 from .crops import crops_of
 from .federation import Federation
@@ -47,8 +51,9 @@ def run(
     train.prepare_torch()
     for device in experiment.devices:  # before anything is cropped
         train.check_device(device)
+    starts.check(experiment, finetune)
     out = experiment.out
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with _beside_results(experiment):
         hospitals = cropped(experiment, say)
         summaries = {}
@@ -72,24 +77,41 @@ def _beside_results(experiment: Experiment) -> Iterator[None]:
     files.write_bytes(path, (experiment.model_dump_json(indent=2) + "\n").encode())
     try:
         yield
-    except UsageError:
-        if before is not None:
-            files.write_bytes(path, before)
+    except UsageError as error:
+        if before is None:
+            raise
+        files.write_bytes(path, before)
+        if isinstance(error, OtherRunError) and error.what == "configuration":
+            keys = _differing(before, experiment)
+            raise OtherRunError(error.path, error.what, keys) from error
         raise
+
+
+def _differing(before: bytes, experiment: Experiment) -> list[str]:
+    """The keys in which the configuration of the results that lie there was another one."""
+    try:
+        older = json.loads(before)
+    except ValueError:
+        return []
+    return differing(older, json.loads(experiment.model_dump_json())) if isinstance(older, dict) else []
 
 
 def cropped(experiment: Experiment, say: Callable[[str], None] = to_stderr) -> tuple[Site, ...]:
     """The experiment's hospitals; those that are site datasets are cropped into its folder first.
 
     Raises:
-        UsageError: one is neither a site dataset nor a cache; no bundle is given that finds the root.
+        UsageError: one is neither a site dataset nor a cache, or has no cases; no bundle is given that finds the root.
         InputError: two site datasets share a case.
     """
     from fedkdtavi_core.site.dataset import open_site
 
     from ..sites import check_distinct
 
-    check_distinct([open_site(site.folder) for site in experiment.sites if (site.folder / "site.json").is_file()])
+    datasets = [open_site(site.folder) for site in experiment.sites if (site.folder / "site.json").is_file()]
+    for dataset in datasets:
+        if not dataset.cases and not dataset.unreadable:
+            raise UsageError(f"{dataset.folder} holds no cases; add CTs with `fedkdtavi site add {dataset.folder} CT`.")
+    check_distinct(datasets)
     out = experiment.out
     finest = min((given.finest_mm for given in experiment.trainings), default=None)
     folders = {

@@ -13,11 +13,12 @@ import torch
 
 from fedkdtavi_core.errors import UsageError
 
-from .. import networks, train
-from . import provenance, refusals, workflow
+from .. import given, networks, train
+from ..disk import writing
+from . import provenance, refusals, starts, workflow
 from .asking import answers
 from .config import HEADS, TASK_HEADS, Experiment, Stage, Training
-from .heads import floating
+from .heads import floating, unchanged
 from .messages import Driver, SiteFailedError, Task, Teacher, Update, Weights
 from .pace import Pace
 
@@ -50,6 +51,7 @@ class Federation:
         self.inputs: dict[str, str] = {}
         self.labels: dict[str, dict[str, float]] = {}
         self.skipped: dict[str, int] = {}  # site -> cases that could not be read
+        self.untaught: tuple[str, ...] = ()  # heads of the network in hand that nobody has taught yet
 
     def distill(self) -> dict[str, Any]:
         """Teachers, pseudo-labels, student, refiner; or, for task 1 to 3, that teacher alone."""
@@ -98,8 +100,7 @@ class Federation:
         The latter where ``student.network`` says ``"coronary": true``: its last layer alone is trained.
         """
         experiment = self.experiment
-        if experiment.init is None or experiment.student is None:
-            raise UsageError("Finetuning needs `init` (weights to start from) and `student` (how it is trained).")
+        starts.check(experiment, finetune=True)
         self._count(experiment.student)
         network, start = self._start(experiment.student, experiment.init)
         if experiment.student.network.get("coronary"):  # a new last layer; all that was there before stays as it is
@@ -110,9 +111,9 @@ class Federation:
         return {"student": self._train(stage, network, start)[1]}
 
     def _teacher(self, head: str) -> tuple[Teacher, dict[str, Any]]:
-        given = self.experiment.teacher_weights.get(head)
-        if given is not None:
-            network, task, metadata = _read(given)
+        trained = self.experiment.teacher_weights.get(head)
+        if trained is not None:
+            network, task, metadata = given.read(trained)
             weights = network.state_dict()
             link = {"digest": train.digest(weights), "trained_before": metadata}
             look = metadata.get("closer_look_mm")
@@ -137,13 +138,7 @@ class Federation:
         )
 
     def _start(self, training: Training, init: Path | None) -> tuple[torch.nn.Module, Weights]:
-        network = networks.build(training.model, training.network, seed=self.experiment.seed)
-        if init is not None:
-            given, task, _ = _read(init)
-            added = {"coronary": True} if network.arguments.get("coronary") else {}
-            if task != training.model or given.arguments | added != network.arguments:
-                raise UsageError(f"{init} holds another network than the config asks for; give a fitting one.")
-            network.load_state_dict(network.state_dict() | given.state_dict())
+        network, self.untaught = starts.start(training, init, self.experiment.seed)
         return network, {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def _train(
@@ -162,7 +157,12 @@ class Federation:
         )
         link = provenance.of_stage(stage, result, **parents)
         network.load_state_dict(result.weights)
-        networks.save(network, stage.training.model, self.out / f"{stage.name}.safetensors", link)
+        # Told by the file alone: the chain of digests knows who has taught what.
+        self.untaught = tuple(unchanged(self.untaught, start, result.weights))
+        told = link | ({"untaught": list(self.untaught)} if self.untaught else {})
+        path = self.out / f"{stage.name}.safetensors"
+        with writing(path):
+            networks.save(network, stage.training.model, path, told)
         self.say(f"{stage.name}: done, digest {link['digest'][:16]}")
         return result.weights, link
 
@@ -193,10 +193,10 @@ class Federation:
         """Do enough sites have labels for ``head``, or is its teacher given?"""
         holders = [site for site, counts in self.labels.items() if counts.get(head, 0) > 0]
         enough = len(holders) >= self.aggregation.k
-        given = head in self.experiment.teacher_weights
-        if not enough and not given:
+        known = head in self.experiment.teacher_weights
+        if not enough and not known:
             self.say(f"{head}: {len(holders)} sites have labels, {self.aggregation.k} are needed; it is not learned")
-        return enough or given
+        return enough or known
 
     def _label(self, number: int, teachers: dict[str, Teacher]) -> dict[str, Any]:
         stage = self._stage(f"pseudo-{number}", HEADS, self.experiment.student, pseudo_set=number)
@@ -211,10 +211,3 @@ class Federation:
             certainty[site] = {key[10:]: round(value, 4) for key, value in told.items() if key.startswith("certainty_")}
         by = {head: teacher.digest for head, teacher in teachers.items()}
         return {"set": number, "teachers": by, "sites": sites, "certainty": certainty}
-
-
-def _read(path: Path) -> tuple[torch.nn.Module, str, dict[str, Any]]:
-    try:
-        return networks.load(path)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{error}.") from error

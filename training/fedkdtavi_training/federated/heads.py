@@ -33,6 +33,12 @@ def taught(weights: Mapping[str, torch.Tensor], heads: Iterable[str], *, heads_o
     return {name: value for name, value in floating(weights).items() if part_of(name) in parts}
 
 
+def unchanged(heads: Iterable[str], before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:
+    """Those of ``heads`` whose own layers are what they were."""
+    moved = {part_of(name) for name, value in floating(after).items() if not torch.equal(value, before[name])}
+    return [head for head in heads if head not in moved]
+
+
 def part_weight(part: str, head_weights: Mapping[str, float]) -> float:
     """How much a site counts for a head, or for the backbone: there, the sum over its heads.
 

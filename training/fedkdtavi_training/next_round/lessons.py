@@ -84,8 +84,9 @@ def _lesson(site: SiteFolder, parent: Bundle, held_out: float, out: Path, say: C
         "skipped": len(kept.skipped),
     }
     to_judge = sum(bool(set(LEARNED) & set(case.record.truth())) for case in unseen)
+    labelled = sum(bool(set(LEARNED) & set(case.record.truth())) for case in cases)
     say(
-        f"{site.name}: {sum(labels.values())} reviewed labels in {len(cases)} of {total} cases, {of_parent} of them "
+        f"{site.name}: {sum(labels.values())} reviewed labels in {labelled} of {total} cases, {of_parent} of them "
         f"made of this bundle's predictions; {len(unseen)} cases held out, "
         f"{to_judge} of them with reviewed labels, on which `fedkdtavi bundle compare` can judge"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedkdtavi_core import bundle as bundles
 from fedkdtavi_core.bundle import Bundle, metadata
-from fedkdtavi_core.errors import UsageError
+from fedkdtavi_core.errors import BundleError, UsageError
 
 from .. import bundle_weights, export, networks
 from ..average import average
@@ -31,10 +31,12 @@ def run(
     *,
     say: Callable[[str], None] = to_stderr,
     driver: experiment.MakeDriver = PlainDriver,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Train on and write the new bundle; returns its digest, its parent and what it was taught.
 
-    A run that was cut off goes on; one that is done gives the same bundle again.
+    A run that was cut off goes on; one that is done gives the same bundle again. ``force``: another bundle that lies
+    where the new one is to lie is replaced.
 
     Raises:
         UsageError, InputError, BundleError, TrainingError, ExportError: one sentence; there is no new bundle then.
@@ -50,6 +52,10 @@ def run(
     start = starts["student"][0]
     if settings.new_bundle.resolve() == parent.path.resolve():
         raise UsageError(f"{settings.new_bundle}: is the parent itself; choose another new_bundle.")
+    name = settings.name or parent.metadata["name"]
+    export.check_place(settings.new_bundle)
+    if not force:  # before hours of training
+        _check_own(settings.new_bundle, parent, f"{name} {settings.version}")
     found = lessons.gather(settings.sites, parent, settings.held_out, settings.out / "crops", say)
     links = experiment.run(
         Experiment(
@@ -77,12 +83,14 @@ def run(
             shipped[role], weights[role] = average(parts, mean)["digest"], mean
     taught = {"held_out": settings.held_out, "sites": {one.name: one.told for one in found}}
     real = sum(not one.told["synthetic"] for one in found)
+    if not force:
+        _check_own(settings.new_bundle, parent, f"{name} {settings.version}", links["chain"])
     made = export.assemble(
         settings.new_bundle,
         parent,
         weights["student"],
         refiner=weights.get("refiner", parent),
-        name=settings.name or parent.metadata["name"],
+        name=name,
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],
         trained_on=_trained_on(parent, real),
@@ -95,6 +103,7 @@ def run(
             "calibration": "the parent's" if doubt else "its own" if calibration else "none",
         },
         limits=doubt,
+        partly=True,  # no less than its parent knows
     )
     say(f"{settings.new_bundle}: digest {made['digest'][:16]}; adopt it only if `fedkdtavi bundle compare` says so")
     return {
@@ -108,6 +117,26 @@ def run(
             f"fedkdtavi bundle compare {parent.path} {settings.new_bundle} {site.folder}" for site in settings.sites
         ],
     }
+
+
+def _check_own(folder: Path, parent: Bundle, name: str, chain: str | None = None) -> None:
+    """Is what lies there this round's own bundle, of an earlier run? Raises UsageError when it is another one."""
+    if not export.is_bundle(folder):
+        return
+    try:
+        there = bundles.verify(folder)
+    except BundleError as error:
+        raise UsageError(f"{folder}: holds a broken bundle; add --force to replace it or remove it.") from error
+    told, of = there.provenance, there.provenance.get("parent")
+    if not isinstance(of, dict) or of.get("digest") != parent.digest:
+        why = "of another parent"
+    elif there.name != name:
+        why = f"with another name, {there.name}"
+    elif chain not in (None, told.get("chain")):
+        why = "that was taught something else"
+    else:
+        return
+    raise UsageError(f"{folder}: holds a bundle {why}; add --force to replace it or choose another new_bundle.")
 
 
 def lineage(parent: Bundle) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from fedkdtavi_core.errors import UsageError
 
+from .. import given as weights
 from .. import networks
 from ..federated.config import Experiment, Pseudo
 from . import locations
@@ -61,7 +62,8 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the flags"
-        raise UsageError(f"train_federated.py: {where}: {first['msg']}; correct it and start again.") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"train_federated.py: {where}: {message}; correct it and start again.") from error
 
 
 def opened(path: Path) -> tuple[torch.nn.Module, str, dict[str, Any]]:
@@ -70,12 +72,7 @@ def opened(path: Path) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     Raises:
         UsageError: they are missing, no safetensors of this project, or those of a coarse network.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: is no file; give weights (.safetensors) written by a training of this project.")
-    try:
-        network, kind, told = networks.load(path)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{error}.") from error
+    network, kind, told = weights.read(path)
     if kind == "coarse":
         raise UsageError(f"{path}: holds the coarse network; give weights of a teacher or a student.")
     return network, kind, told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from fedkdtavi_core import schema
 
+from .. import tally
 from .testing import KEY, Row
 
 _POINTS = {head: ids for head, ids in schema.HEADS.items() if head != "calc"}
@@ -44,11 +44,8 @@ def last(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """As CSV; an empty cell where there is nothing to say."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, (*KEY, *MEASURES), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """As CSV; an empty cell where there is nothing to say. Raises as :func:`..tally.write_rows`."""
+    tally.write_rows(path, rows, (*KEY, *MEASURES))
 
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:

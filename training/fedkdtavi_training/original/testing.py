@@ -44,7 +44,6 @@ class CaseLog:
         """Keep the rows of one test; ``key`` as in :data:`KEY`."""
         names = tuple(str(part) for part in key)
         self._tests[names] = [dict(zip(KEY, names, strict=True)) | row for row in rows]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         tally.write_rows(self.path, [row for rows in self._tests.values() for row in rows], COLUMNS)
 
     def tests(self) -> dict[tuple[str, ...], list[Row]]:

@@ -19,6 +19,8 @@ def parser() -> argparse.ArgumentParser:
         prog="fedkdtavi phantom",
         description="Make virtual hospitals: synthetic cardiac CTs with label files per site, and the answer key "
         "beside them. A run that was stopped goes on where it ended.",
+        epilog="With --cache crop or --cache chest it makes what `fedkdtavi train` reads, instead of hospitals; "
+        "`fedkdtavi phantom --cache crop --help` explains the options of that.",
     )
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the sites and the key")
     p.add_argument("--sites", type=_positive, default=8, metavar="N", help="number of hospitals (8)")

@@ -116,11 +116,16 @@ def failures(arms: Sequence[Arm], most: int) -> list[tuple[float, Arm, Row, dict
 
 
 def _rows(path: Path) -> tuple[Row, ...]:
+    errors = [f"{i}_mm" for i in schema.LANDMARK_IDS]
     try:
+        header = tally.read_header(path)
+        if "case" not in header or not set(errors) & set(header):
+            lacking = ", ".join(name for name in ("case", *errors) if name not in header)
+            raise InputError(f"{path}: lacks the columns {lacking}; give a CSV of `fedkdtavi evaluate`.")
         rows = tally.read_rows(path)
     except (OSError, ValueError, TypeError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read as results ({why}); give a CSV of `fedkdtavi evaluate`.") from error
-    if not rows or "case" not in rows[0] or not any(f"{i}_mm" in rows[0] for i in schema.LANDMARK_IDS):
+    if not rows:
         raise InputError(f"{path}: holds no per-case results; give a CSV of `fedkdtavi evaluate`.")
     return tuple({**dict.fromkeys(_COLUMNS), **_ASSUMED, **row} for row in rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -44,16 +43,14 @@ def test_predictions_stay_predictions(site, tmp_path):
 
 
 def test_a_reviewer_of_untouched_results_is_told_how_to_confirm(site, tmp_path, capsys):
-    """As README has it: without 3D Slicer, by the status in the points' descriptions."""
+    """Without 3D Slicer, by the status in the points' descriptions."""
     folder = site_cases.annotated(tmp_path / "a", volume(site))
     words = ["site", "import", str(site), str(folder), "--case", "one", "--reviewer", "reader-1"]
     assert main(words) == 0
     note = next(line for line in capsys.readouterr().out.splitlines() if "note:" in line)
     assert "nothing in it was confirmed or corrected, so reader-1 has reviewed nothing: to confirm" in note
     assert open_site(site).case("one").record.truth() == ()
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"sed -i '(.*)' RESULTS/landmarks\.mrk\.json", readme)
-    before, after = (part.replace("\\\\", "\\") for part in script.split("/")[1:3])
+    before, after = (rf"\"status\":\"{word}\"" for word in ("predicted", "confirmed"))
     path = folder / "landmarks.mrk.json"
     text = path.read_text(encoding="utf-8")
     assert text.count(before) == 7

@@ -78,7 +78,7 @@ def annotate(
         annotation.provenance = _provenance(volume, bundle, seen, close)
         annotation.warnings += annotation.provenance["notes"]
         derive(volume, annotation, progress=progress.part(0.75, 1.0), seconds=seconds)
-        _flag_doubtful(annotation, bundle.metadata["thresholds"].get("min_confidence"))
+        _flag_doubtful(annotation, bundle.metadata["thresholds"].get("min_confidence"), close.predictions)
         annotation.provenance["ct"]["sha256"] = digest.result()
     annotation.provenance["timings"] = {stage: round(value, 4) for stage, value in seconds.items()}
     return annotation
@@ -195,6 +195,7 @@ def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fin
             "closer_look_mm": metadata["preprocessing"].get("closer_look_mm"),
             "aligned_look": metadata["preprocessing"].get("aligned_look"),
             "raw_confidence": {i: round(one.raw, 4) for i, one in close.predictions.items()},
+            "apart_mm": {i: round(one.apart_mm, 2) for i, one in close.predictions.items() if one.apart_mm is not None},
             "notes": close.notes,
         },
         "notes": list(dict.fromkeys([*seen.get("notes", []), *close.notes])),
@@ -236,13 +237,17 @@ def _trace_annulus(volume: Volume, annotation: Annotation) -> None:
     annotation.provenance["contour"] = {"reason": found.reason, "warning": found.warning}
 
 
-def _flag_doubtful(annotation: Annotation, least: float | None) -> None:
-    """Say where the network is not sure; a doubtful landmark stays, since a person has to look at it."""
+def _flag_doubtful(annotation: Annotation, least: float | None, predictions: Mapping[str, fine.Prediction]) -> None:
+    """Say where the networks are not sure; a doubtful landmark stays, since a person has to look at it."""
     from .plausibility import UNCERTAIN
 
-    for landmark in annotation.landmarks.values():
-        told = least is not None and landmark.position is not None and landmark.confidence is not None
-        if told and landmark.confidence < least:
+    for label_id, landmark in annotation.landmarks.items():
+        if landmark.position is None or landmark.confidence is None:
+            continue
+        seen = predictions.get(label_id)
+        if seen is not None and seen.torn(label_id):
+            landmark.flags.append(f"{UNCERTAIN}: two looks put it {seen.apart_mm:.0f} mm apart, check this point")
+        elif least is not None and landmark.confidence < least:
             landmark.flags.append(f"{UNCERTAIN}: confidence {landmark.confidence:.2f}, check this point")
 
 

@@ -201,6 +201,33 @@ def test_deriving_anew_keeps_what_a_person_reviewed(ct, annotated):
     assert reviewed.annulus_contour.shape == (3, 3)
 
 
+def test_a_point_on_which_student_and_refiner_disagree_is_flagged(tmp_path):
+    look = {"size": 48, "spacing_mm": 1.0}
+    torn = tiny_bundle.write_bundle(
+        tmp_path / "b",
+        refiner=tiny_bundle.student_model(heads=("hps", "ms")),
+        meta=tiny_bundle.described(aligned_look=look),
+    )
+    session = torn.session("refiner", "cpu")
+
+    def elsewhere(image):
+        outputs = session(image)
+        outputs["hps"][:, 3] = np.roll(outputs["hps"][:, 3], 3, axis=2)  # the RCA's ostium, by 6 mm
+        return outputs
+
+    torn._sessions["refiner", "cpu"] = elsewhere
+    found = pipeline.annotate(tiny_bundle.blob_volume(), torn, device="cpu")
+    flagged = {i for i, mark in found.landmarks.items() if any("two looks put it 5 mm apart" in f for f in mark.flags)}
+    assert flagged == {"ostium_rca"}
+    told = found.provenance["fine"]["apart_mm"]
+    assert told["ostium_rca"] == pytest.approx(5.2, abs=0.4) and max(told[i] for i in POINTS if i != "ostium_rca") < 1
+    assert np.linalg.norm(found.point("ostium_rca") - POINTS["ostium_rca"]) < 1  # the student is believed
+
+    given = {"ostium_rca": POINTS["ostium_rca"]}  # a person's point is nobody's doubt
+    again = pipeline.annotate(tiny_bundle.blob_volume(), torn, device="cpu", points=given)
+    assert not any("two looks" in flag for flag in again.landmarks["ostium_rca"].flags)
+
+
 @pytest.mark.parametrize(("blood", "guessed"), [(420, False), (45, True)])
 def test_flags_go_by_the_contrast(blood, guessed):
     root = tube(blood=blood, tissue=55, noise=15)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from .errors import BundleError
 from .progress import SILENT, Progress
 from .volume import Grid, Volume
 
+if TYPE_CHECKING:
+    from .measurements.plane import AnnulusPlane
+
 ROOT_SHIFT_MM = 8.0  # from the middle of the hinge points towards the aorta: the root's centre
 _RECENTER_MM = 3.0  # a crop that is off by less is left where it is
 _FARTHEST_MM = 40.0  # half a crop: hinge points that would move it farther are not believed
@@ -23,8 +26,6 @@ _AGREE_MM = 5.0  # views that lie within this distance of their median agree
 _SAME_MM = 6.0  # farther apart, the usual and the closer look mean different places
 _SAME_MOUTH_MM = 3.0  # of two looks at an ostium: next to it there may be another opening
 _DOUBT_HINGE_MM, _DOUBT_OSTIUM_MM = 4.0, 3.0  # student and refiner farther apart: a person is told
-
-LANDMARK_HEADS = tuple(head for head in schema.HEADS if schema.by_id(schema.HEADS[head][0]).kind == "landmark")
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,8 @@ def root_center(points: Mapping[str, np.ndarray | None]) -> np.ndarray | None:
     This is the point that the coarse network learns and crops are centred on. None when the hinge points do not define
     a plane.
     """
-    from .measurements.plane import annulus_plane
-    from .measurements.row import NotMeasurable
-
-    try:
-        plane = annulus_plane(points)
-    except NotMeasurable:
-        return None
-    return plane.hinges.mean(axis=0) + ROOT_SHIFT_MM * plane.normal
+    plane = _plane(points)
+    return None if plane is None else plane.hinges.mean(axis=0) + ROOT_SHIFT_MM * plane.normal
 
 
 def root_axes(points: Mapping[str, np.ndarray | None]) -> np.ndarray | None:
@@ -102,14 +97,18 @@ def root_axes(points: Mapping[str, np.ndarray | None]) -> np.ndarray | None:
     In a crop along these axes the annulus plane lies flat and every root is turned alike: what the refiner looks at.
     None when the hinge points do not define a plane.
     """
+    plane = _plane(points)
+    return None if plane is None else np.stack([plane.u, plane.v, plane.normal], axis=1)
+
+
+def _plane(points: Mapping[str, np.ndarray | None]) -> AnnulusPlane | None:
     from .measurements.plane import annulus_plane
     from .measurements.row import NotMeasurable
 
     try:
-        plane = annulus_plane(points)
+        return annulus_plane(points)
     except NotMeasurable:
         return None
-    return np.stack([plane.u, plane.v, plane.normal], axis=1)
 
 
 def predict(
@@ -348,7 +347,7 @@ def _as_heatmaps(heads: Mapping[str, Any]) -> dict[str, Any]:
 
 def _outputs(heads: Mapping[str, Any]) -> dict[str, list[str]]:
     """Landmark head -> ids of its channels, for the heads a bundle has."""
-    return {head: heads[head]["outputs"] for head in LANDMARK_HEADS if head in heads}
+    return {head: heads[head]["outputs"] for head in schema.LANDMARK_HEADS if head in heads}
 
 
 def better_center(decoded: Mapping[str, heatmap.Decoded], first: np.ndarray, current: np.ndarray) -> np.ndarray | None:

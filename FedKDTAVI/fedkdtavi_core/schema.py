@@ -71,6 +71,7 @@ HEADS: dict[str, tuple[str, ...]] = {
     head: tuple(label.id for label in LABELS if label.head == head)
     for head in dict.fromkeys(label.head for label in LABELS if label.head)
 }
+LANDMARK_HEADS: tuple[str, ...] = tuple(dict.fromkeys(label.head for label in LANDMARKS))
 HINGE_IDS: tuple[str, ...] = ("hinge_rcc", "hinge_lcc", "hinge_ncc")
 OSTIUM_IDS: tuple[str, ...] = ("ostium_rca", "ostium_lca")
 

@@ -26,7 +26,7 @@ from .config import EXTRA_HEADS
 from .refiner import Refiner
 
 CROP_HEADS: dict[str, int] = {head: len(ids) for head, ids in schema.HEADS.items()}
-LANDMARK_HEADS: tuple[str, ...] = tuple(head for head in CROP_HEADS if head != "calc")
+LANDMARK_HEADS: tuple[str, ...] = schema.LANDMARK_HEADS
 
 
 def extras(arguments: dict[str, Any]) -> dict[str, bool]:

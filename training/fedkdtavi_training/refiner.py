@@ -60,8 +60,9 @@ class Refiner(nn.Module):
         self.up_2 = _blocks(second, 1)
         self.from_2 = nn.ConvTranspose3d(second, first, 2, stride=2)
         self.up_1 = _blocks(first, 2)
-        ids = {head: of for head, of in schema.HEADS.items() if schema.by_id(of[0]).kind == "landmark"}
-        self.heads = nn.ModuleDict({head: nn.Conv3d(first, len(of), 1) for head, of in ids.items()})
+        self.heads = nn.ModuleDict(
+            {head: nn.Conv3d(first, len(schema.HEADS[head]), 1) for head in schema.LANDMARK_HEADS}
+        )
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, S, S, S) -> (B, channels[0], S/2, S/2, S/2)."""

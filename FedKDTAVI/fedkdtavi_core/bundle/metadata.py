@@ -22,7 +22,6 @@ INTENDED_USE = "Research on TAVI planning from contrast-enhanced cardiac CT. Not
 # What each output head may give, in the order of its channels.
 HEADS: dict[str, tuple[str, ...]] = {**schema.HEADS, "heart": schema.HEART_CLASSES}
 STUDENT_HEADS = tuple(schema.HEADS)
-LANDMARK_HEADS = tuple(head for head, ids in schema.HEADS.items() if schema.by_id(ids[0]).kind == "landmark")
 COARSE_OUTPUTS = ("heart", "root")
 INPUT = "image"
 
@@ -121,7 +120,7 @@ def new(
 def readouts(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Landmark head -> how checked metadata says it is read."""
     heads = metadata["heads"]
-    return {head: heads[head].get("readout", readout.HEATMAP) for head in LANDMARK_HEADS if head in heads}
+    return {head: heads[head].get("readout", readout.HEATMAP) for head in schema.LANDMARK_HEADS if head in heads}
 
 
 def parse(content: bytes, where: str) -> dict[str, Any]:
@@ -181,8 +180,10 @@ def _check_readouts(metadata: dict[str, Any], where: str) -> None:
     for head, entry in metadata["heads"].items():
         if "readout" not in entry:
             continue
-        if head not in LANDMARK_HEADS:
-            raise BundleError(f"{where}: heads.{head}.readout: only {', '.join(LANDMARK_HEADS)} are read as landmarks.")
+        if head not in schema.LANDMARK_HEADS:
+            raise BundleError(
+                f"{where}: heads.{head}.readout: only {', '.join(schema.LANDMARK_HEADS)} are read as landmarks."
+            )
         if entry["readout"] not in readout.READOUTS:
             known = ", ".join(readout.READOUTS)
             raise BundleError(f"{where}: heads.{head}.readout is {entry['readout']!r}, known are {known}.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import schema
 from ..errors import BundleError
 from . import layout, metadata, onnx_scan
 from . import source as sources
@@ -105,7 +106,7 @@ def verify(path: str | Path) -> Bundle:
     if "aligned_look" in described["preprocessing"]:
         if "refiner" not in models:
             raise BundleError(f"{where}: {layout.MODELS['refiner']} is missing; this is no complete bundle.")
-        landmarks = [head for head in metadata.LANDMARK_HEADS if head in described["heads"]]
+        landmarks = [head for head in schema.LANDMARK_HEADS if head in described["heads"]]
         _check_ports(where, layout.MODELS["refiner"], models["refiner"], landmarks)
     return Bundle(
         path=source.location,

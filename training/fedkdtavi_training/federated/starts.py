@@ -21,7 +21,7 @@ def start(training: Training, init: Path | None, seed: int) -> tuple[torch.nn.Mo
         UsageError: they cannot be read, or are another network's.
     """
     network = networks.build(training.model, training.network, seed=seed)
-    heads = tuple(head for head in HEADS if head != "calc" or training.model != "refiner")
+    heads = networks.LANDMARK_HEADS if training.model == "refiner" else HEADS
     if init is not None:
         held, task, told = given.read(init)
         added = {"coronary": True} if network.arguments.get("coronary") else {}

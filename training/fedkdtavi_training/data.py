@@ -33,19 +33,18 @@ def root_centre(points: np.ndarray, spacing: float) -> np.ndarray | None:
 
     None when a hinge point is missing.
     """
-    known = {
-        name: point * spacing
-        for name, point in zip(schema.LANDMARK_IDS, points, strict=True)
-        if np.isfinite(point).all()
-    }
-    centre = fine.root_center(known)
+    centre = fine.root_center(_by_id(points * spacing))
     return None if centre is None else centre / spacing
 
 
 def root_axes(points: np.ndarray) -> np.ndarray | None:
     """(7, 3) mm along R, A, S, in schema order -> (3, 3) axes of the root, as the core defines them; None without."""
-    known = {name: point for name, point in zip(schema.LANDMARK_IDS, points, strict=True) if np.isfinite(point).all()}
-    return fine.root_axes(known)
+    return fine.root_axes(_by_id(points))
+
+
+def _by_id(points: np.ndarray) -> dict[str, np.ndarray]:
+    """(7, 3) points in schema order, NaN for none -> those that are there, by their ids."""
+    return {name: point for name, point in zip(schema.LANDMARK_IDS, points, strict=True) if np.isfinite(point).all()}
 
 
 class Transform:

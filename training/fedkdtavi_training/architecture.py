@@ -1,6 +1,7 @@
 """What each network may be built with: told without torch, and before anything is cropped or rendered.
 
-Names and defaults are those of the constructors in :mod:`.networks` and :mod:`.refiner`; a test holds them together.
+Names and defaults are those of the constructors in :mod:`.networks`, :mod:`.refiner` and :mod:`.calcium_net`; a test
+holds them together.
 """
 
 from __future__ import annotations
@@ -78,12 +79,20 @@ class RefinerArguments(_Arguments):
     channels: tuple[_Count, ...] = Field((24, 48, 64), min_length=3, max_length=3)
 
 
+class CalciumArguments(_Arguments):
+    """Of :class:`.calcium_net.CalciumNet`."""
+
+    in_channels: Literal[1] = 1
+    channels: tuple[_Count, ...] = Field((24, 32, 40), min_length=3, max_length=3)
+
+
 ARGUMENTS: dict[str, type[_Arguments]] = {
     "coarse": CoarseArguments,
     "student": StudentArguments,
     "teacher": TeacherArguments,
     "unetr": UnetrArguments,
     "refiner": RefinerArguments,
+    "calcium": CalciumArguments,
 }
 
 

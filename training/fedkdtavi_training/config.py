@@ -47,7 +47,10 @@ class _Strict(BaseModel):
 def without_the_usual(dumped: dict[str, Any]) -> dict[str, Any]:
     """So that the digests of usual runs are what they were before there was another device, look, scanner or
     optimiser."""
-    usual = {"device": "cpu", "closer_look_mm": None, "scanner": 0.0, "optimizer": "adamw", "pseudo_teachers": None}
+    usual = {
+        "device": "cpu", "closer_look_mm": None, "scanner": 0.0, "voxels": 0.0, "optimizer": "adamw",
+        "pseudo_teachers": None,
+    }  # fmt: skip
     return {key: value for key, value in dumped.items() if key not in usual or value != usual[key]}
 
 
@@ -63,12 +66,16 @@ class LossConfig(_Strict):
     heart: float = Field(1.0, ge=0)
     root: float = Field(1.0, ge=0)
     coronary: float = Field(1.0, ge=0)
+    calc_entropy: float = Field(10.0, ge=0, description="calcium: of the cross-entropy, beside 1 for the Dice")
+    calc_dice: Literal["batch", "sample"] = Field(
+        "batch", description="calcium's Dice over all samples of a batch, where large deposits decide; or of each"
+    )
     recipe: Literal["heatmaps", "spheres"] = Field("heatmaps", description="spheres: as the published system")
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what is usual and was added later, so that the digests of runs are what they were before."""
-        usual = {"recipe": "heatmaps", "coronary": 1.0}
+        usual = {"recipe": "heatmaps", "coronary": 1.0, "calc_entropy": 10.0, "calc_dice": "batch"}
         return {key: value for key, value in dump(self).items() if key not in usual or value != usual[key]}
 
 
@@ -96,6 +103,7 @@ class AugmentConfig(_Strict):
         le=1,
         description="share of samples that a virtual hospital's scanner takes; contrast and context as for all",
     )
+    voxels: float = Field(0.0, ge=0, le=1, description="share of samples on large cubic voxels, and nothing but noise")
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -105,7 +113,7 @@ class AugmentConfig(_Strict):
 class TrainConfig(_Strict):
     """One run of ``fedkdtavi train``."""
 
-    task: Literal["coarse", "student", "teacher", "unetr", "refiner"]
+    task: Literal["coarse", "student", "teacher", "unetr", "refiner", "calcium"]
     cache: list[Path] = Field(min_length=1, description="folders written by `fedkdtavi phantom --cache`")
     out: Path
     held_out: int = Field(

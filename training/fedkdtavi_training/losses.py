@@ -48,22 +48,35 @@ def landmark_loss(
     return (cross * mask).sum() / count, (distance * mask).sum() / count
 
 
-def calcium_loss(logit: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def calcium_loss(
+    logit: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, entropy: float = 10.0, dice: str = "batch"
+) -> torch.Tensor:
     """Binary cross-entropy plus soft Dice over the labelled samples: (B, 1, D, H, W) twice, and weights (B,).
 
     The target may be a probability: 2 min(p, t) in place of 2 p t is the same for a mask, and unlike it has its
     optimum at p = t (Wang et al., Dice Semimetric Losses, MICCAI 2023).
+
+    Args:
+        entropy: weight of the cross-entropy.
+        dice: ``batch``: over all samples at once, so that one without calcium has no Dice of its own to be ruined by
+            one voxel; ``sample``: the mean over the samples that have calcium, so that small deposits count as much.
     """
     weight = mask.view(-1, 1, 1, 1, 1)
     count = mask.sum().clamp_min(1.0)
     bce = (F.binary_cross_entropy_with_logits(logit, target, reduction="none") * weight).sum()
     bce = bce / (count * logit[0].numel())
     p = logit.sigmoid()
-    # Over the batch, not per sample: a sample without calcium then has no Dice of its own to be ruined by one voxel.
-    overlap = 2 * (torch.minimum(p, target) * weight).sum() + 10.0
-    dice = 1 - overlap / ((p * weight).sum() + (target * weight).sum() + 10.0)
-    dice = dice * mask.sum().clamp_max(1.0)  # a batch of uncertain labels alone counts for less
-    return torch.where(mask.sum() > 0, 10.0 * bce + dice, 0.0 * bce)
+    if dice == "sample":
+        axes = (1, 2, 3, 4)
+        size = target.sum(axes)
+        each = 1 - (2 * torch.minimum(p, target).sum(axes) + 5.0) / (p.sum(axes) + size + 5.0)
+        some = mask * (size > 0)
+        lost = (each * some).sum() / some.sum().clamp_min(1.0)
+    else:
+        overlap = 2 * (torch.minimum(p, target) * weight).sum() + 10.0
+        lost = 1 - overlap / ((p * weight).sum() + (target * weight).sum() + 10.0)
+        lost = lost * mask.sum().clamp_max(1.0)  # a batch of uncertain labels alone counts for less
+    return torch.where(mask.sum() > 0, entropy * bce + lost, 0.0 * bce)
 
 
 def heart_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -116,7 +129,7 @@ def total(task: str, outputs: Batch, batch: Batch, weights: LossConfig) -> tuple
         parts["root"] = weights.root * root_loss(outputs["root"], batch["root"])
     else:
         start = 0
-        for head in LANDMARK_HEADS:
+        for head in LANDMARK_HEADS if task != "calcium" else ():
             logits = outputs[head]
             these = slice(start, start + logits.shape[1])
             start = these.stop
@@ -134,8 +147,12 @@ def total(task: str, outputs: Batch, batch: Batch, weights: LossConfig) -> tuple
             parts[head] = scale * cross
             parts[f"{head}_mm"] = scale * weights.distance * distance
         if weights.calc and "calc" in outputs:
-            of_calcium = spheres.mask_loss if weights.recipe == "spheres" else calcium_loss
-            parts["calc"] = weights.calc * of_calcium(outputs["calc"], batch["calc"], batch["calc_mask"])
+            labels = batch["calc"], batch["calc_mask"]
+            if weights.recipe == "spheres":
+                lost = spheres.mask_loss(outputs["calc"], *labels)
+            else:
+                lost = calcium_loss(outputs["calc"], *labels, weights.calc_entropy, weights.calc_dice)
+            parts["calc"] = weights.calc * lost
         if weights.heart and "heart" in outputs:
             parts["heart"] = weights.heart * heart_head_loss(outputs["heart"], batch["heart"], batch["heart_mask"])
         if weights.coronary and "coronary" in outputs:

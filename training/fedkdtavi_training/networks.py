@@ -1,9 +1,10 @@
-"""The networks: coarse (where is the root), student and teacher (landmarks and calcium in a crop), refiner.
+"""The networks: coarse (where is the root), student and teacher (landmarks and calcium in a crop), refiner, calcium.
 
 All take ``image`` (B, 1, X, Y, Z) float32 = ``intensity.normalise(HU)`` and return a dict of named logits, in the
 layout of the bundle: coarse ``heart`` (B, 8, ...) and ``root`` (B, 1, ...) at input resolution; student and teacher
 ``hps`` (B, 5, X/2, ...), ``ms`` (B, 2, X/2, ...) at half resolution over the same field of view, and ``calc``
-(B, 1, X, Y, Z). The refiner (:mod:`.refiner`) has the landmark heads alone.
+(B, 1, X, Y, Z). The refiner (:mod:`.refiner`) has the landmark heads alone, the calcium network (:mod:`.calcium_net`)
+``calc`` alone.
 
 Speed on one CPU core decides how much can be learned: convolutions take PyTorch's fast path only in the
 channels-last layout and with at least two samples a batch (a 3x3x3 convolution with 12 channels on 32^3 costs 0.103 s
@@ -22,6 +23,7 @@ from torch import nn
 from fedkdtavi_core import schema
 from fedkdtavi_core.atomic import replace_file
 
+from .calcium_net import CalciumNet
 from .config import EXTRA_HEADS
 from .refiner import Refiner
 
@@ -248,6 +250,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "teacher": Teacher,
     "unetr": Unetr,
     "refiner": Refiner,
+    "calcium": CalciumNet,
 }
 
 

@@ -30,7 +30,8 @@ class _Residual(nn.Module):
         return nn.functional.leaky_relu(x + self.second_norm(self.second(inner)), 0.01)
 
 
-def _blocks(channels: int, count: int) -> nn.Sequential:
+def blocks(channels: int, count: int) -> nn.Sequential:
+    """``count`` residual blocks, one after another."""
     return nn.Sequential(*(_Residual(channels) for _ in range(count)))
 
 
@@ -51,15 +52,15 @@ class Refiner(nn.Module):
         first, second, third = channels
         # A kernel of 4: half voxel h covers the voxels 2 h and 2 h + 1 and their neighbours.
         self.stem = nn.Conv3d(in_channels, first, 4, stride=2, padding=1)
-        self.down_1 = _blocks(first, 2)
+        self.down_1 = blocks(first, 2)
         self.to_2 = nn.Conv3d(first, second, 2, stride=2)
-        self.down_2 = _blocks(second, 2)
+        self.down_2 = blocks(second, 2)
         self.to_3 = nn.Conv3d(second, third, 2, stride=2)
-        self.deepest = _blocks(third, 3)
+        self.deepest = blocks(third, 3)
         self.from_3 = nn.ConvTranspose3d(third, second, 2, stride=2)
-        self.up_2 = _blocks(second, 1)
+        self.up_2 = blocks(second, 1)
         self.from_2 = nn.ConvTranspose3d(second, first, 2, stride=2)
-        self.up_1 = _blocks(first, 2)
+        self.up_1 = blocks(first, 2)
         self.heads = nn.ModuleDict(
             {head: nn.Conv3d(first, len(schema.HEADS[head]), 1) for head in schema.LANDMARK_HEADS}
         )

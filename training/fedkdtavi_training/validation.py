@@ -53,7 +53,7 @@ def validate(
 def _crop_row(sample: dict, outputs: dict[str, np.ndarray], config: TrainConfig) -> dict[str, object]:
     row: dict[str, object] = {}
     index = 0
-    for head in LANDMARK_HEADS:
+    for head in (head for head in LANDMARK_HEADS if head in outputs):
         logits = outputs[head]
         spacing = float(sample.get("voxel_mm", config.loss.spacing_mm)) * config.crop / logits.shape[1]
         grid = Grid(logits.shape[1:], np.diag([spacing, spacing, spacing, 1.0]))

@@ -50,7 +50,8 @@ class Annotation:
         landmarks: id -> Landmark, always one entry for every landmark of the schema, in its order.
         calcification: uint8 (i, j, k) on the CT's own grid, or None when it was not assessed.
         annulus_contour: (N, 3) RAS mm, closed (last point joins the first), or None when not measurable.
-        suggestion: uint8 region proposed by the network on ``suggestion_affine``, before the threshold rule; or None.
+        suggestion: uint8 on ``suggestion_affine``, or None: the region that the student proposes, in which a threshold
+            rule decides; or, of a calcium network, voxels of the CT itself, in a box around them.
         provenance: JSON-able dict: bundle digest, versions, CT hash, times, coarse result.
         warnings: sentences that belong to the whole CT.
     """

@@ -1,4 +1,8 @@
-"""Which voxels of the CT are calcium: the network proposes a region, a stated HU rule decides on the CT's voxels."""
+"""Which voxels of the CT are calcium.
+
+The student proposes a region and a stated HU rule decides on the CT's voxels; or a network that has learned nothing
+else decides on them, and what lies outside the root, or is darker than blood, is left out.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,8 @@ LUMEN_100 = "lumen-100"  # mean of the blood + 100 HU
 # A blurred deposit's edge lies halfway from the blood to its peak. A fixed threshold makes dense deposits too large
 # (blooming) and loses those that a soft kernel has dimmed.
 PEAK_SHARE = "share-of-peak"
-RULES = (CONTRAST_850, LVOT_300, LUMEN_100, PEAK_SHARE)
+NETWORK = "network"  # what the calcium network takes for calcium, voxel by voxel (calcium_share.in_voxels)
+RULES = (CONTRAST_850, LVOT_300, LUMEN_100, PEAK_SHARE, NETWORK)
 # Half, where a voxel is as large as a deposit and has dimmed its peak. In a CT's usual voxels the peak is that of the
 # deposit's dense core, and noise has raised it: the middle of the three voxel sides in mm, and the share. On 29 phantom
 # CTs as scanners make them (seed 1191), with half and with this: 0.76 and 0.79 Dice in range, 0.66 and 0.68 out of it.
@@ -54,7 +59,7 @@ class CalciumResult:
     Attributes:
         mask: uint8 (i, j, k) on the CT's grid; None when refused.
         threshold_hu: HU from which a voxel may count (``share-of-peak`` asks more of a voxel near a bright deposit);
-            None when refused before there was one.
+            None when refused before there was one, or where the network decides.
         rule: the rule in words, with its threshold and the region; printed wherever a volume is.
         lumen_mean, lumen_sd: HU of the root's blood; None when it could not be read.
         refused: why there is no mask, or None.
@@ -99,7 +104,8 @@ def decide(
     A voxel is calcium when it has at least the rule's HU and its centre lies within ``dilate_mm`` of the suggested
     region, in the root (:data:`VALVE_ABOVE`) where the hinge points say where that is, and not in the mouth of a
     coronary artery (:data:`OSTIUM_MM`); separate specks under
-    ``MIN_VOLUME_MM3`` are dropped. Only the part of the CT around the region is read.
+    ``MIN_VOLUME_MM3`` are dropped. Only the part of the CT around the region is read. With the rule :data:`NETWORK` the
+    suggested voxels are the CT's own, and count as they are where they are no darker than the blood.
 
     Args:
         volume: the CT in HU.
@@ -107,7 +113,8 @@ def decide(
         suggestion_affine: (4, 4) voxel indices of the suggestion to RAS mm.
         landmarks: id -> Landmark; hinge points (or other points of the wall) say where the blood is.
         rule: one of ``RULES``, or a fixed threshold in HU.
-        probability: from which value on a voxel of ``suggestion`` belongs to the region.
+        probability: from which value on a voxel of ``suggestion`` belongs to the region; with the rule :data:`NETWORK`
+            what the words say.
         dilate_mm: how far the region is grown before the rule decides.
 
     Returns:
@@ -141,15 +148,23 @@ def decide(
     if plane is not None and frame_around(volume, plane, blood):
         return _refused(FRAME, blood)
 
-    threshold, words, warning = _threshold(volume, plane, blood, rule)
-    least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
-    if threshold < least:
-        reason = (
-            f"a threshold of {threshold:.0f} HU lies below the blood's mean + 2 SD ({least:.0f} HU): "
-            f"blood would count as calcium; the rule {LUMEN_100} adapts to the blood"
-        )
-        return _refused(reason, blood, threshold, words)
-    hot = _hot(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
+    threshold: float | None
+    if rule == NETWORK:
+        threshold, warning = None, ""
+        words = f"voxels of which the calcium network holds at least {100 * probability:.0f} % for calcium"
+        region = ""
+        hot = _own_voxels(volume, suggestion, suggestion_affine, blood.mean)
+    else:
+        threshold, words, warning = _threshold(volume, plane, blood, rule)
+        least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
+        if threshold < least:
+            reason = (
+                f"a threshold of {threshold:.0f} HU lies below the blood's mean + 2 SD ({least:.0f} HU): "
+                f"blood would count as calcium; the rule {LUMEN_100} adapts to the blood"
+            )
+            return _refused(reason, blood, threshold, words)
+        region = f" within {dilate_mm:g} mm of the region suggested by the network;"
+        hot = _hot(volume, np.asarray(suggestion) >= probability, suggestion_affine, threshold, dilate_mm)
     if plane is not None:
         hot = hot[_in_the_root(volume.grid.to_ras(hot), plane)]
     for mouth in (points.get(i) for i in schema.OSTIUM_IDS):
@@ -160,10 +175,7 @@ def decide(
         words += f", here {_span(*span)}" if span else ""
     mask = np.zeros(volume.array.shape, np.uint8)
     _set_without_specks(mask, hot, volume.grid.voxel_volume)
-    text = (
-        f"{words}; within {dilate_mm:g} mm of the region suggested by the network; specks under 1 mm3 and "
-        f"{OSTIUM_MM:g} mm around the coronary ostia left out"
-    )
+    text = f"{words};{region} specks under 1 mm3 and {OSTIUM_MM:g} mm around the coronary ostia left out"
     volume_mm3 = float(np.count_nonzero(mask)) * volume.grid.voxel_volume
     return CalciumResult(mask, threshold, text, blood.mean, blood.sd, None, warning, volume_mm3)
 
@@ -228,6 +240,14 @@ def _hot(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: floa
     # Only voxels over the threshold are looked up in the region.
     place = source.to_ijk(volume.grid.to_ras(hot)) - first + pad
     return hot[ndimage.map_coordinates(distance, place.T, order=1, mode="constant", cval=1e3) <= reach]
+
+
+def _own_voxels(volume: Volume, mask: np.ndarray, affine: np.ndarray, least: float) -> np.ndarray:
+    """(n, 3) indices of the CT's voxels that are set in ``mask``, a box of the CT's own grid, and have ``least`` HU."""
+    source = Grid(mask.shape, np.asarray(affine, float))
+    voxels = np.rint(volume.grid.to_ijk(source.to_ras(np.argwhere(mask)))).astype(int)
+    voxels = voxels[((voxels >= 0) & (voxels < volume.array.shape)).all(axis=1)]
+    return voxels[np.asarray(volume.array[tuple(voxels.T)]) >= least]
 
 
 def _in_the_root(points: np.ndarray, plane: AnnulusPlane) -> np.ndarray:

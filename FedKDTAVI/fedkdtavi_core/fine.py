@@ -59,13 +59,28 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Calcification:
+    """Where calcium may be.
+
+    Attributes:
+        probability: (N, N, N) float32 on ``grid``.
+        grid: the student's last crop, or the calcium network's.
+        model: ``student`` proposes a region; ``calcium`` has learned to tell voxels.
+    """
+
+    probability: np.ndarray
+    grid: Grid
+    model: str
+
+
+@dataclass(frozen=True)
 class FineResult:
     """What the student saw.
 
     Attributes:
         predictions: landmark id -> Prediction, for the heads the bundle has; without those that it reads as missing.
-        calcification: (N, N, N) float32 probability on ``grid``, or None without that head.
-        grid: the last crop.
+        calcification: of the network that saw it last, or None without that head.
+        grid: the student's last crop.
         centers: (P, 3) RAS mm, centres of the crops in order; more than one when it was re-centred.
         device: where the network ran.
         notes: sentences on what was not as asked for.
@@ -73,7 +88,7 @@ class FineResult:
     """
 
     predictions: dict[str, Prediction]
-    calcification: np.ndarray | None
+    calcification: Calcification | None
     grid: Grid
     centers: np.ndarray
     device: str
@@ -120,7 +135,8 @@ def predict(
     was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged. With
     ``closer_look_mm`` the same network then looks at a crop of such finer voxels around the root: calcium is taken from
     there, landmarks from the product of both looks' probabilities as :func:`closer` says. With ``aligned_look`` the
-    refiner has the last look, in a crop along the root's own axes.
+    refiner has the last look at them, in a crop along the root's own axes. With ``calcium_look`` a network of its own
+    says where calcium is, in a crop around the root that these landmarks show.
 
     Raises:
         BundleError: the network does not give what it should.
@@ -132,21 +148,25 @@ def predict(
     views = [np.asarray(view, float) for view in settings.get("views", [])]
     passes = settings["recenter_passes"]
     near = settings.get("closer_look_mm")
-    aligned = settings.get("aligned_look")
-    looks = passes + 1 + len(views) + (near is not None) + (aligned is not None)
+    aligned, of_calcium = settings.get("aligned_look"), settings.get("calcium_look")
+    looks = passes + 1 + len(views) + (near is not None) + (aligned is not None) + (of_calcium is not None)
+
+    def shown(grid: Grid, model: str) -> dict[str, np.ndarray]:
+        start = perf_counter()
+        network = session if model == "student" else bundle.session(model, device)
+        outputs = network(intensity.normalise(geometry.resample(volume, grid))[None, None])
+        seconds["fine"] += perf_counter() - start
+        return outputs
 
     def look(
         grid: Grid, number: int, before: tuple[Mapping[str, Any], Grid] | None = None, model: str = "student"
     ) -> tuple[dict[str, heatmap.Decoded], dict[str, np.ndarray], Grid]:
         progress.step(number / looks, "Looking closely at the aortic root")
-        start = perf_counter()
-        network = session if model == "student" else bundle.session(model, device)
-        outputs = network(intensity.normalise(geometry.resample(volume, grid))[None, None])
+        outputs = shown(grid, model)
         middle = perf_counter()
         if before is not None:
             outputs = outputs | both(*before, outputs, grid, heads)
         decoded = decode(outputs, heads if model == "student" else _as_heatmaps(heads), grid, model)
-        seconds["fine"] += middle - start
         seconds["decode"] += perf_counter() - middle
         return decoded, outputs, grid
 
@@ -165,7 +185,7 @@ def predict(
     closely: dict[str, heatmap.Decoded] = {}
     if near is not None and (middle := root_center({i: one.position for i, one in decoded.items()})) is not None:
         close_crop = geometry.crop_grid(middle, size, float(near))
-        closely, outputs, grid = look(close_crop, looks - 1 - (aligned is not None), (outputs, grid))
+        closely, outputs, grid = look(close_crop, passes + 1 + len(views), (outputs, grid))
 
     found: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
     for label_id in (one for ids in _outputs(heads).values() for one in ids):
@@ -176,7 +196,7 @@ def predict(
                 found[label_id] = closer(found[label_id], closely[label_id])
     apart: dict[str, float] = {}
     if aligned is not None and (along := aligned_grid({i: one[0] for i, one in found.items()}, aligned)) is not None:
-        last, _, _ = look(along, looks - 1, model="refiner")
+        last, _, _ = look(along, looks - 1 - (of_calcium is not None), model="refiner")
         for label_id in found.keys() & last.keys():
             apart[label_id] = float(np.linalg.norm(last[label_id].position - found[label_id][0]))
             within = _SAME_MOUTH_MM if label_id in schema.OSTIUM_IDS else _SAME_MM
@@ -187,8 +207,14 @@ def predict(
             confidence = calibrated(found[label_id][2], bundle.metadata["calibration"].get(head))
             predictions[label_id] = Prediction(*found[label_id], confidence, apart.get(label_id))
     calcification = None
-    if "calc" in outputs and "calc" in heads:
-        calcification = _probability(outputs["calc"], grid)
+    if "calc" in heads:
+        middle = root_center({i: one[0] for i, one in found.items()})
+        if of_calcium is not None and middle is not None:
+            progress.step((looks - 1) / looks, "Looking for calcium")
+            around = geometry.crop_grid(middle, int(of_calcium["size"]), float(of_calcium["spacing_mm"]))
+            calcification = _calcification(shown(around, "calcium"), around, "calcium")
+        elif "calc" in outputs:
+            calcification = _calcification(outputs, grid, "student")
     progress.step(1.0, "Looked closely at the aortic root")
     return FineResult(predictions, calcification, grid, np.array(centers), session.device, list(session.notes), seconds)
 
@@ -361,10 +387,11 @@ def better_center(decoded: Mapping[str, heatmap.Decoded], first: np.ndarray, cur
     return center if np.linalg.norm(center - current) > _RECENTER_MM else None
 
 
-def _probability(logits: np.ndarray, grid: Grid) -> np.ndarray:
+def _calcification(outputs: Mapping[str, np.ndarray], grid: Grid, model: str) -> Calcification:
+    logits = outputs["calc"]
     if logits.shape != (1, 1, *grid.shape) or not np.all(np.isfinite(logits)):
         raise BundleError(
-            f"models/student.onnx: output 'calc' is {logits.shape} or not finite, expected {(1, 1, *grid.shape)}."
+            f"models/{model}.onnx: output 'calc' is {logits.shape} or not finite, expected {(1, 1, *grid.shape)}."
         )
     # 1 / (1 + exp(-x)) without overflow.
-    return np.exp(-np.logaddexp(np.float32(0), -logits[0, 0]))
+    return Calcification(np.exp(-np.logaddexp(np.float32(0), -logits[0, 0])), grid, model)

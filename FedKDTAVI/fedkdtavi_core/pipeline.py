@@ -72,9 +72,8 @@ def annotate(
         _look_twice(volume, annotation, seen.get("score"), bundle.metadata["thresholds"].get("root_sure"))
         annotation.landmarks |= reviewed
         if close.calcification is not None:
-            threshold = bundle.metadata["thresholds"].get("calc_probability", CALC_PROBABILITY)
-            annotation.suggestion = (close.calcification >= threshold).astype(np.uint8)
-            annotation.suggestion_affine = close.grid.affine
+            suggested = _suggested(volume, bundle, close.calcification)
+            annotation.suggestion, annotation.suggestion_affine = suggested
         annotation.provenance = _provenance(volume, bundle, seen, close)
         annotation.warnings += annotation.provenance["notes"]
         derive(volume, annotation, progress=progress.part(0.75, 1.0), seconds=seconds)
@@ -178,8 +177,23 @@ def _look_twice(volume: Volume, predicted: Annotation, score: float | None, sure
     )
 
 
+def _suggested(volume: Volume, bundle: Bundle, seen: fine.Calcification) -> tuple[np.ndarray, np.ndarray]:
+    """A network's suggestion, uint8, and its affine: a region on the student's crop, or voxels of the CT itself."""
+    from .calcium_share import in_voxels
+
+    if seen.model == "calcium":
+        return in_voxels(volume, seen.probability, seen.grid, _calcium_share(bundle))
+    least = bundle.metadata["thresholds"].get("calc_probability", CALC_PROBABILITY)
+    return (seen.probability >= least).astype(np.uint8), seen.grid.affine
+
+
+def _calcium_share(bundle: Bundle) -> float:
+    return float(bundle.metadata["thresholds"].get("calcium_share", CALC_PROBABILITY))
+
+
 def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fine.FineResult) -> dict[str, Any]:
     metadata = bundle.metadata
+    by_network = close.calcification is not None and close.calcification.model == "calcium"
     ct = {key: volume.info[key] for key in ("path", "format", "series", "phase") if volume.info.get(key) is not None}
     return {
         "code_version": __version__,
@@ -194,6 +208,8 @@ def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fin
             "views": 1 + len(metadata["preprocessing"].get("views", [])),
             "closer_look_mm": metadata["preprocessing"].get("closer_look_mm"),
             "aligned_look": metadata["preprocessing"].get("aligned_look"),
+            "calcium_look": metadata["preprocessing"].get("calcium_look"),
+            "calcium_share": _calcium_share(bundle) if by_network else None,
             "raw_confidence": {i: round(one.raw, 4) for i, one in close.predictions.items()},
             "apart_mm": {i: round(one.apart_mm, 2) for i, one in close.predictions.items() if one.apart_mm is not None},
             "notes": close.notes,
@@ -208,12 +224,14 @@ def _decide_calcium(volume: Volume, annotation: Annotation) -> None:
     # The published thresholds are for the protocols of their papers. Within 3 mm of the true deposits of 24 phantoms
     # (soft to sharp kernels), Dice against the truth was 0.81 with half of the peak, 0.60 with lumen + 100 HU, 0.69
     # with 850 HU; for kernels outside the training's ranges 0.60, 0.50 and 0.
+    share = annotation.provenance.get("fine", {}).get("calcium_share")
     result = calcium.decide(
         volume,
         annotation.suggestion,
         annotation.suggestion_affine,
         annotation.landmarks,
-        rule=calcium.PEAK_SHARE,
+        rule=calcium.PEAK_SHARE if share is None else calcium.NETWORK,
+        probability=CALC_PROBABILITY if share is None else share,
     )
     annotation.calcification = result.mask
     annotation.provenance["calcium"] = result.to_dict()

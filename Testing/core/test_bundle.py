@@ -168,13 +168,16 @@ def _changed(path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("bundle_version", 5, "bundle_version is 5, known are 1, 2, 3, 4"),
+        ("bundle_version", 6, "bundle_version is 6, known are 1, 2, 3, 4, 5"),
         ("preprocessing.closer_look_mm", 0.8, "closer_look_mm needs bundle_version 3"),
         ("preprocessing.closer_look_mm", 1.3, "finer than crop_spacing_mm"),
         ("preprocessing.aligned_look", {"size": 48, "spacing_mm": 1.0}, "aligned_look needs bundle_version 4"),
         ("preprocessing.aligned_look", {"size": 44, "spacing_mm": 1.0}, "must hold size, a multiple of 8"),
         ("preprocessing.aligned_look", {"size": 48}, "must hold size, a multiple of 8"),
         ("preprocessing.aligned_look", 1.0, "must hold size, a multiple of 8"),
+        ("preprocessing.calcium_look", {"size": 64, "spacing_mm": 0.85}, "calcium_look needs bundle_version 5"),
+        ("preprocessing.calcium_look", {"size": 64, "spacing_mm": 9}, "calcium_look must hold size, a multiple of 8"),
+        ("thresholds.calcium_share", 0, "thresholds.calcium_share must be a number from 0.05 to 0.95"),
         ("schema_version", None, "schema_version is None"),
         ("name", "", "name must be a text"),
         ("trained_on", None, "trained_on must be a text"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tube_phantom import Tube, nodule, struts, together, tube
 
-from fedkdtavi_core.calcium import CONTRAST_850, LUMEN_100, LVOT_300, PEAK_SHARE, decide
+from fedkdtavi_core.calcium import CONTRAST_850, LUMEN_100, LVOT_300, NETWORK, PEAK_SHARE, decide
 from fedkdtavi_core.geometry import crop_grid
 from fedkdtavi_core.volume import Volume
 
@@ -255,3 +255,24 @@ def test_what_lies_far_from_the_valve_is_not_its_calcium():
         far.volume, *suggestion(far, (*PLACES[:1], (2, 0, -18, 2.5))), {}
     )  # nobody knows where the root is
     assert without.mask is None or without.mask.sum() > result.mask.sum()
+
+
+def test_a_networks_own_voxels_count_as_they_are(root: Tube):
+    """Also where no threshold would take them; but not what is darker than blood, nor far from the valve."""
+    ras = root.volume.grid.to_ras(np.stack(np.meshgrid(*map(np.arange, root.volume.array.shape), indexing="ij"), -1))
+    ball = np.linalg.norm(ras - (root.center + 9 * root.u + 3 * root.v + 5 * root.n), axis=-1) <= 3.5
+    dark = np.linalg.norm(ras - (root.center + 18 * root.u + 8 * root.n), axis=-1) <= 3  # tissue beside the tube
+    voxels = (ball | dark).astype(np.uint8)
+    found = decide(root.volume, voxels, root.volume.affine, marks(root), rule=NETWORK, probability=0.6)
+    mask = found.mask.astype(bool)
+    assert not mask[dark].any() and mask[root.volume.array >= 450][ball[root.volume.array >= 450]].all()
+    assert np.all(ball[mask]) and np.count_nonzero(mask & (root.volume.array < 850)) > 50
+    assert "holds at least 60 % for calcium" in found.rule and "1 mm3" in found.rule and found.threshold_hu is None
+
+    low = np.argwhere(voxels).min(axis=0)
+    high = np.argwhere(voxels).max(axis=0) + 1
+    affine = root.volume.affine.copy()
+    affine[:3, 3] = root.volume.grid.to_ras(low[None])[0]
+    box = voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    again = decide(root.volume, box, affine, marks(root), rule=NETWORK, probability=0.6)
+    assert np.array_equal(again.mask, found.mask)

@@ -41,7 +41,7 @@ def test_all_landmarks_are_found_with_calibrated_confidence(bundle, ct):
 
 def test_the_calcification_lies_where_it_is(bundle, ct):
     result = fine.predict(ct, bundle, CENTER, "cpu")
-    inside = np.argwhere(result.calcification > 0.5)
+    inside = np.argwhere(result.calcification.probability > 0.5)
     truth = CENTER + tiny_bundle.CALCIUM_OFFSET
     np.testing.assert_allclose(result.grid.to_ras(inside).mean(axis=0), truth, atol=0.5)
     assert len(inside) * result.grid.voxel_volume == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.3)
@@ -120,7 +120,7 @@ def test_a_closer_look_says_where_the_landmarks_are(bundle, ct, tmp_path):
     result = fine.predict(ct, twice, CENTER, "cpu")
     assert max(_errors(result).values()) < 0.8
     assert result.grid.spacing[0] == pytest.approx(0.8) and len(result.centers) == 1
-    inside = result.grid.to_ras(np.argwhere(result.calcification > 0.5))
+    inside = result.grid.to_ras(np.argwhere(result.calcification.probability > 0.5))
     np.testing.assert_allclose(inside.mean(axis=0), CENTER + tiny_bundle.CALCIUM_OFFSET, atol=0.5)
     once = fine.predict(ct, bundle, CENTER, "cpu")
     assert any(np.any(one.position != once.predictions[i].position) for i, one in result.predictions.items())
@@ -142,7 +142,7 @@ def test_the_refiner_looks_along_the_roots_own_axes(bundle, ct, tmp_path):
     assert [image.shape for image in looked] == [(1, 1, 48, 48, 48)]
     once = fine.predict(ct, bundle, CENTER, "cpu")
     assert all(np.any(one.position != once.predictions[i].position) for i, one in result.predictions.items())
-    np.testing.assert_array_equal(result.calcification, once.calcification)
+    np.testing.assert_array_equal(result.calcification.probability, once.calcification.probability)
 
     # However the patient lies, the refiner is shown the same picture.
     turned = np.eye(4)
@@ -180,6 +180,46 @@ def test_a_bundle_that_asks_for_a_refiner_has_one(tmp_path):
         tiny_bundle.write_bundle(tmp_path / "a", meta=meta)
     with pytest.raises(BundleError, match=r"models/refiner\.onnx has no output 'ms'"):
         tiny_bundle.write_bundle(tmp_path / "b", refiner=tiny_bundle.student_model(heads=("hps",)), meta=meta)
+
+
+def with_calcium_network(folder, **changes):
+    """A tiny bundle whose calcium network sees the student's spots one voxel of 0.85 mm larger."""
+    model = tiny_bundle.student_model(heads=("calc",))
+    look = {"size": 64, "spacing_mm": 0.85}
+    return tiny_bundle.write_bundle(folder, calcium=model, meta=tiny_bundle.described(calcium_look=look, **changes))
+
+
+def test_a_calcium_network_looks_around_the_root_that_was_found(bundle, ct, tmp_path):
+    made = with_calcium_network(tmp_path / "b")
+    assert made.metadata["bundle_version"] == 5
+    asked = []
+    result = fine.predict(ct, made, CENTER, "cpu", Progress(lambda share, text: asked.append((share, text))))
+    seen = result.calcification
+    assert (seen.model, seen.grid.shape) == ("calcium", (64, 64, 64))
+    middle = seen.grid.to_ras(np.full(3, 31.5))
+    np.testing.assert_allclose(middle, fine.root_center({i: one.position for i, one in result.predictions.items()}))
+    inside = seen.grid.to_ras(np.argwhere(seen.probability > 0.5))
+    np.testing.assert_allclose(inside.mean(axis=0), CENTER + tiny_bundle.CALCIUM_OFFSET, atol=0.5)
+    assert "Looking for calcium" in [text for _, text in asked]
+    shares = [share for share, _ in asked]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    once = fine.predict(ct, bundle, CENTER, "cpu")
+    assert once.calcification.model == "student"
+    assert all(np.all(one.position == once.predictions[i].position) for i, one in result.predictions.items())
+
+
+def test_without_three_hinge_points_calcium_is_the_students(ct, tmp_path):
+    septum = {"ms": ("ms_upper", "ms_lower"), "calc": ("calcification",)}
+    made = with_calcium_network(tmp_path / "b", heads=septum)
+    assert fine.predict(ct, made, CENTER, "cpu").calcification.model == "student"
+
+
+def test_a_bundle_that_asks_for_a_calcium_network_has_one(tmp_path):
+    meta = tiny_bundle.described(calcium_look={"size": 64, "spacing_mm": 0.85})
+    with pytest.raises(BundleError, match=r"models/calcium\.onnx is missing"):
+        tiny_bundle.write_bundle(tmp_path / "a", meta=meta)
+    with pytest.raises(BundleError, match=r"models/calcium\.onnx has no output 'calc'"):
+        tiny_bundle.write_bundle(tmp_path / "b", calcium=tiny_bundle.student_model(heads=("hps",)), meta=meta)
 
 
 def test_two_looks_are_multiplied_on_the_closer_grid():

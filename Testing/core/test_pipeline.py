@@ -228,6 +228,26 @@ def test_a_point_on_which_student_and_refiner_disagree_is_flagged(tmp_path):
     assert not any("two looks" in flag for flag in again.landmarks["ostium_rca"].flags)
 
 
+def test_what_the_calcium_network_holds_for_calcium_is_measured(tmp_path):
+    network = tiny_bundle.student_model(heads=("calc",))
+    meta = tiny_bundle.described(calcium_look={"size": 64, "spacing_mm": 0.85})
+    meta["thresholds"]["calcium_share"] = 0.6
+    ct = tiny_bundle.blob_volume()
+    made = tiny_bundle.write_bundle(tmp_path / "b", calcium=network, meta=meta)
+    found = pipeline.annotate(ct, made, device="cpu")
+    assert found.provenance["fine"]["calcium_share"] == 0.6
+    assert "calcium network holds at least 60 % for calcium" in found.provenance["calcium"]["rule"]
+    assert found.provenance["calcium"]["threshold_hu"] is None
+    places = ct.grid.to_ras(np.argwhere(found.calcification))
+    np.testing.assert_allclose(places.mean(axis=0), CENTER + tiny_bundle.CALCIUM_OFFSET, atol=0.8)
+    assert found.suggestion.size < found.calcification.size / 50  # a box of the CT's voxels, not all of them
+
+    before = found.calcification.copy()
+    found.landmarks["ostium_rca"] = Landmark("ostium_rca", places.mean(axis=0), status=Status.CORRECTED)
+    pipeline.derive(ct, found)  # a point that was moved: the same voxels, less those in the artery's mouth
+    assert 0 < found.calcification.sum() < before.sum() and not np.any(found.calcification > before)
+
+
 @pytest.mark.parametrize(("blood", "guessed"), [(420, False), (45, True)])
 def test_flags_go_by_the_contrast(blood, guessed):
     root = tube(blood=blood, tissue=55, noise=15)

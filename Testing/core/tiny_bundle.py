@@ -165,15 +165,18 @@ def described(**changes) -> dict:
     return metadata.new("tiny", "1", **entries)
 
 
-def write_bundle(folder: Path, *, coarse=None, student=None, refiner=None, meta: dict | None = None) -> Bundle:
-    """Write and seal a bundle in ``folder``."""
+def write_bundle(
+    folder: Path, *, coarse=None, student=None, refiner=None, calcium=None, meta: dict | None = None
+) -> Bundle:
+    """Write and seal a bundle in ``folder``; without refiner or calcium network where none is given."""
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir(parents=True)
     (folder / "configs/metadata.json").write_text(json.dumps(meta or described()), encoding="utf-8")
     (folder / "models/coarse.onnx").write_bytes((coarse or coarse_model()).SerializeToString())
     (folder / "models/student.onnx").write_bytes((student or student_model()).SerializeToString())
-    if refiner is not None:
-        (folder / "models/refiner.onnx").write_bytes(refiner.SerializeToString())
+    for name, model in (("refiner", refiner), ("calcium", calcium)):
+        if model is not None:
+            (folder / f"models/{name}.onnx").write_bytes(model.SerializeToString())
     (folder / "docs/README.md").write_text("Tiny networks for tests.\n", encoding="utf-8")
     (folder / "provenance.json").write_text('{"made_by": "tests"}\n', encoding="utf-8")
     return seal(folder)

@@ -31,7 +31,7 @@ def write(bundle: Bundle, role: str, path: Path) -> None:
     """Write the weights of one of the bundle's networks as a file that a training can start from.
 
     Args:
-        role: ``coarse``, ``student`` or ``refiner``.
+        role: ``coarse``, ``student``, ``refiner`` or ``calcium``.
 
     Raises:
         UsageError: the bundle has no such network, or says too little of it; the file cannot be written.
@@ -63,8 +63,8 @@ def _told(bundle: Bundle, role: str) -> dict[str, Any]:
     """What weights of a training run would say of themselves."""
     fed = bundle.metadata["preprocessing"]
     told = dict(bundle.provenance.get("networks", {}).get(role, {}))
-    if role == "refiner":
-        look = fed["aligned_look"]
+    if role in layout.OPTIONAL:
+        look = fed[layout.OPTIONAL[role]]
         return told | {"crop_size": look["size"], "crop_spacing_mm": look["spacing_mm"]}
     return told
 

@@ -149,7 +149,7 @@ def arms(arguments: list[str] | None = None) -> int:
 
 def export(arguments: list[str] | None = None) -> int:
     """Make a sealed model bundle of two trained networks."""
-    from .export import main
+    from .export_command import main
 
     return main(arguments)
 

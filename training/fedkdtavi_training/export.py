@@ -16,7 +16,6 @@ import torch
 
 from fedkdtavi_core import __version__, readout
 from fedkdtavi_core.bundle import Bundle, layout, metadata, seal, verify
-from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import BundleError, FedKDTAVIError, UsageError
 
 from . import card, given, networks, onnx_graph
@@ -141,6 +140,7 @@ def assemble(
     student: Path,
     *,
     refiner: Path | Bundle | None = None,
+    calcium: Path | Bundle | None = None,
     name: str,
     version: str,
     thresholds: dict[str, float] | None = None,
@@ -159,7 +159,8 @@ def assemble(
         out: folder; must not exist, be empty, or be an older bundle, which is then replaced.
         coarse, student: ``weights.safetensors`` of two runs of ``fedkdtavi train``; for the coarse network also a
             bundle, whose own is then taken as it is, with its thresholds and the way in which networks are fed.
-        refiner: weights of a refiner, or a bundle whose own is taken as it is, if it has one; None: a bundle without.
+        refiner, calcium: weights of these networks, or a bundle whose own is taken as it is, if it has one; None: a
+            bundle without.
         how_read: one of :data:`fedkdtavi_core.readout.READOUTS`, for all landmark heads; None: as the student's weights
             say of themselves, ``heatmap`` when they say nothing.
         results: measured numbers for the card, as ``evaluate`` summarises them.
@@ -176,19 +177,21 @@ def assemble(
     fed, decided = {"crop_size": 64}, DEFAULT_THRESHOLDS
     loaded = {"coarse": _load(coarse, "coarse")} if isinstance(coarse, Path) else {}
     loaded["student"] = _load(student, "student")
-    if isinstance(refiner, Path):
-        loaded["refiner"] = _load(refiner, "refiner")
+    further = {"refiner": refiner, "calcium": calcium}
+    loaded |= {role: _load(path, role) for role, path in further.items() if isinstance(path, Path)}
     untaught = {role: given.untaught(told, networks.CROP_HEADS) for role, (_, _, told) in loaded.items()}
     for role, heads in untaught.items():
         if not heads:
             continue
         if not partly:
-            path = student if role == "student" else refiner
+            path = further.get(role, student)
             raise UsageError(f"{path}: has not learned {', '.join(heads)}; give weights that have learned all heads.")
         limits = [*limits, f"The {role} has not learned {', '.join(heads)}: what it gives there means nothing."]
     if not isinstance(coarse, Path):
         those = coarse.metadata["preprocessing"]
         fed, decided = {key: those[key] for key in _FED if key in those}, coarse.metadata["thresholds"]
+    if isinstance(calcium, Bundle) and (share := calcium.metadata["thresholds"].get("calcium_share")) is not None:
+        decided = decided | {"calcium_share": share}  # it goes with its network
     # How large a student's crop is, and how often it looks, is its own, not the coarse bundle's (older weights do not
     # say how large).
     told = loaded["student"][2]
@@ -202,7 +205,7 @@ def assemble(
         calibration=calibration or {},
         trained_on=trained_on,
         **fed,
-        aligned_look=_aligned_look(refiner, loaded),
+        **{key: _look(role, further[role], loaded) for role, key in layout.OPTIONAL.items()},
         readouts=dict.fromkeys(networks.LANDMARK_HEADS, read_as),
     )
     with _whole(out) as folder:
@@ -211,13 +214,13 @@ def assemble(
         report: dict[str, Any] = {}
         described: dict[str, Any] = {}
         runs: dict[str, Any] = {}
-        for role, bundle in (("coarse", coarse), ("refiner", refiner)):
+        for role, bundle in {"coarse": coarse, **further}.items():
             if isinstance(bundle, Bundle):
                 _copy(role, bundle, folder, report, described, runs)
         for role, (network, task, trained) in loaded.items():
             round_to_half(network)
             dynamic = role == "coarse"
-            side = meta["preprocessing"]["aligned_look"]["size"] if role == "refiner" else crop
+            side = meta["preprocessing"][layout.OPTIONAL[role]]["size"] if role in layout.OPTIONAL else crop
             onnx = to_onnx(network, shape=(side,) * 3, dynamic=dynamic, named=role != "student")
             shapes = [(64, 64, 64), (80, 48, 96)] if dynamic else [(side,) * 3]
             report[role] = {"difference": compare(network, onnx, shapes), "bytes": len(onnx)}
@@ -265,7 +268,7 @@ def _digest(folder: Path) -> str | None:
 def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     """Network, task and what its training tells; UsageError when it cannot be ``role``."""
     network, task, trained = given.read(path)
-    if (task if task in ("coarse", "refiner") else "student") != role:
+    if (task if task in layout.MODELS else "student") != role:
         raise UsageError(f"{path} holds a {task} network, a {role} network is needed; swap or correct the paths.")
     if networks.sees_heart(network.arguments):
         raise UsageError(
@@ -275,15 +278,15 @@ def _load(path: Path, role: str) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     return network, task, trained
 
 
-def _aligned_look(refiner: Path | Bundle | None, loaded: dict[str, Any]) -> dict[str, float] | None:
-    """How the refiner is fed, as its weights or its bundle tell; None without one."""
-    if isinstance(refiner, Bundle):
-        return refiner.metadata["preprocessing"].get("aligned_look")
-    if refiner is None:
+def _look(role: str, given: Path | Bundle | None, loaded: dict[str, Any]) -> dict[str, float] | None:
+    """How refiner or calcium network is fed, as its weights or its bundle tell; None without one."""
+    if isinstance(given, Bundle):
+        return given.metadata["preprocessing"].get(layout.OPTIONAL[role])
+    if given is None:
         return None
-    told = loaded["refiner"][2]
+    told = loaded[role][2]
     if not {"crop_size", "crop_spacing_mm"} <= told.keys():
-        raise UsageError(f"{refiner} does not say what crops it learned from; give weights of `fedkdtavi train`.")
+        raise UsageError(f"{given} does not say what crops it learned from; give weights of `fedkdtavi train`.")
     return {"size": told["crop_size"], "spacing_mm": told["crop_spacing_mm"]}
 
 
@@ -331,58 +334,6 @@ def _how_read(student: Path, said: str | None, asked: str | None) -> str:
     if said is not None and asked not in (None, said):
         raise UsageError(f"{student} was trained to be read as {said}, not as {asked}; leave --readout out.")
     return said or asked or readout.HEATMAP
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """``export``: two trained networks -> a sealed bundle folder."""
-    parser = Parser(prog="fedkdtavi export", description="Make a model bundle of trained networks.")
-    parser.add_argument(
-        "--coarse",
-        type=Path,
-        required=True,
-        help="weights.safetensors of a coarse run, or a bundle: its coarse network, how it is fed, its thresholds",
-    )
-    parser.add_argument("--student", type=Path, required=True, help="weights.safetensors of a student or teacher run")
-    parser.add_argument(
-        "--refiner",
-        type=Path,
-        help="weights.safetensors of a refiner run, or a bundle that has one (default: a bundle without a refiner)",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="bundle folder")
-    parser.add_argument("--name", default="fedkdtavi")
-    parser.add_argument("--version", required=True)
-    parser.add_argument("--calibration", type=Path, help="JSON written by calibrate")
-    parser.add_argument("--results", type=Path, help="summary JSON written by evaluate, for the card")
-    parser.add_argument("--threshold", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument(
-        "--readout", choices=readout.READOUTS, help="how landmarks are read (default: as the student's weights say)"
-    )
-    parser.add_argument("--force", action="store_true", help="replace another bundle that is there already")
-    options = parser.parse_args(arguments)
-    try:
-        thresholds = {key: float(value) for key, value in (word.split("=") for word in options.threshold)}
-    except ValueError:
-        raise UsageError("--threshold needs NAME=VALUE with a number, such as root_score=0.3.") from None
-    report = assemble(
-        options.out,
-        _given(options.coarse),
-        options.student,
-        refiner=None if options.refiner is None else _given(options.refiner),
-        name=options.name,
-        version=options.version,
-        thresholds=thresholds,
-        how_read=options.readout,
-        replace=options.force,
-        calibration=json.loads(options.calibration.read_text()) if options.calibration else None,
-        results=json.loads(options.results.read_text()) if options.results else None,
-    )
-    print(json.dumps(report, indent=2))
-    return 0
-
-
-def _given(path: Path) -> Path | Bundle:
-    """A bundle, verified, where the path is a folder or zip; else the path of weights."""
-    return verify(path) if path.is_dir() or path.suffix == ".zip" else path
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ SUMS = "SHA256SUMS"
 METADATA = "configs/metadata.json"
 PROVENANCE = "provenance.json"
 CARD = "docs/README.md"
-MODELS = {"coarse": "models/coarse.onnx", "student": "models/student.onnx", "refiner": "models/refiner.onnx"}
-OPTIONAL = ("refiner",)  # there only if the metadata ask for its look
+MODELS = {model: f"models/{model}.onnx" for model in ("coarse", "student", "refiner", "calcium")}
+OPTIONAL = {"refiner": "aligned_look", "calcium": "calcium_look"}  # there only if the metadata ask for their look
 REQUIRED = (METADATA, *(name for model, name in MODELS.items() if model not in OPTIONAL))
 
 # Data only: nothing that is run, and nothing that unpickles.

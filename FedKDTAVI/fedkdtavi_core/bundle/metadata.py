@@ -12,9 +12,11 @@ from .. import intensity, readout, schema
 from ..errors import BundleError
 
 # 2: a head may say how it is read. 3: the student may be asked to look twice. 4: a refiner may look along the root's
-# axes. A bundle that needs none of these stays a 1, which older programs can follow.
-BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK, WITH_ALIGNED_LOOK = 1, 2, 3, 4
-KNOWN_BUNDLE_VERSIONS = (BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK, WITH_ALIGNED_LOOK)
+# axes. 5: a network of its own may look for calcium. A bundle that needs none of these stays a 1, which older programs
+# can follow.
+BUNDLE_VERSION, WITH_READOUTS, WITH_CLOSER_LOOK, WITH_ALIGNED_LOOK, WITH_CALCIUM_LOOK = KNOWN_BUNDLE_VERSIONS = (
+    1, 2, 3, 4, 5,
+)  # fmt: skip
 KNOWN_SCHEMA_VERSIONS = (schema.SCHEMA_VERSION,)
 TRAINED_ON = "synthetic phantoms; not for clinical use"
 INTENDED_USE = "Research on TAVI planning from contrast-enhanced cardiac CT. Not for clinical use."
@@ -31,6 +33,7 @@ THRESHOLDS: dict[str, tuple[float, float]] = {  # name -> least and greatest val
     "heart_ml": (0.0, 5000.0),  # coarse: heart classes together at least this
     "root_margin_mm": (0.0, 60.0),  # coarse: root centre at least this far inside the CT
     "calc_probability": (0.0, 1.0),  # student: voxels above this are suggested as calcification
+    "calcium_share": (0.05, 0.95),  # calcium network: a CT's voxel is calcium from this mean probability on
     "min_confidence": (0.0, 1.0),  # landmarks below this get a warning
 }
 
@@ -50,6 +53,7 @@ def new(
     views: list[list[float]] | None = None,
     closer_look_mm: float | None = None,
     aligned_look: Mapping[str, float] | None = None,
+    calcium_look: Mapping[str, float] | None = None,
     intended_use: str = INTENDED_USE,
     trained_on: str = TRAINED_ON,
     **further: Any,
@@ -67,6 +71,7 @@ def new(
         closer_look_mm: voxels of a second, finer crop that the student has learned to read; none by default.
         aligned_look: ``size`` (voxels) and ``spacing_mm`` of the crop along the root's axes that the bundle's refiner
             is given; None without a refiner.
+        calcium_look: the same of the crop around the root that the bundle's calcium network is given; None without.
         further: other JSON-able entries.
 
     Raises:
@@ -76,7 +81,12 @@ def new(
     low, high = intensity.CLIP_HU
     shape = [1, 1, crop_size, crop_size, crop_size]
     told = {head: how for head, how in (readouts or {}).items() if how != readout.HEATMAP}
-    needed = {WITH_ALIGNED_LOOK: aligned_look, WITH_CLOSER_LOOK: closer_look_mm, WITH_READOUTS: told or None}
+    needed = {
+        WITH_CALCIUM_LOOK: calcium_look,
+        WITH_ALIGNED_LOOK: aligned_look,
+        WITH_CLOSER_LOOK: closer_look_mm,
+        WITH_READOUTS: told or None,
+    }
     metadata: dict[str, Any] = {
         "bundle_version": max((one for one, what in needed.items() if what is not None), default=BUNDLE_VERSION),
         "schema_version": schema.SCHEMA_VERSION,
@@ -97,6 +107,7 @@ def new(
             "views": views or [],
             **({} if closer_look_mm is None else {"closer_look_mm": closer_look_mm}),
             **({} if aligned_look is None else {"aligned_look": dict(aligned_look)}),
+            **({} if calcium_look is None else {"calcium_look": dict(calcium_look)}),
             "clip": [low, high],
             "shift": intensity.SHIFT_HU,
             "scale": intensity.SCALE_HU,
@@ -151,7 +162,8 @@ def check(metadata: Any, where: str) -> None:
     _check_heads(metadata["heads"], where)
     _check_readouts(metadata, where)
     _check_preprocessing(metadata["preprocessing"], where)
-    for key, least in (("closer_look_mm", WITH_CLOSER_LOOK), ("aligned_look", WITH_ALIGNED_LOOK)):
+    needs = {"closer_look_mm": WITH_CLOSER_LOOK, "aligned_look": WITH_ALIGNED_LOOK, "calcium_look": WITH_CALCIUM_LOOK}
+    for key, least in needs.items():
         if key in metadata["preprocessing"] and metadata["bundle_version"] < least:
             raise BundleError(f"{where}: preprocessing.{key} needs bundle_version {least}.")
     _check_thresholds(metadata["thresholds"], where)
@@ -213,13 +225,13 @@ def _check_preprocessing(entry: dict[str, Any], where: str) -> None:
             raise BundleError(
                 f"{where}: preprocessing.closer_look_mm must be a number from 0.3 mm, and finer than crop_spacing_mm."
             )
-    if "aligned_look" in entry:
-        look = entry["aligned_look"]
+    for key in ("aligned_look", "calcium_look"):
+        look = entry.get(key)
         known = isinstance(look, dict) and set(look) == {"size", "spacing_mm"} and all(map(_is_number, look.values()))
-        if not known or look["size"] not in range(32, 193, 8) or not 0.3 <= look["spacing_mm"] <= 4:
+        if key in entry and (not known or look["size"] not in range(32, 193, 8) or not 0.3 <= look["spacing_mm"] <= 4):
             raise BundleError(
-                f"{where}: preprocessing.aligned_look must hold size, a multiple of 8 from 32 to 192, and spacing_mm "
-                "from 0.3 to 4."
+                f"{where}: preprocessing.{key} must hold size, a multiple of 8 from 32 to 192, and spacing_mm from 0.3 "
+                "to 4."
             )
     ours = {"clip": list(intensity.CLIP_HU), "shift": intensity.SHIFT_HU, "scale": intensity.SCALE_HU}
     for key, value in ours.items():

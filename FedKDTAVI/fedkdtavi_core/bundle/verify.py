@@ -24,7 +24,7 @@ class Bundle:
         digest: SHA-256 of its SHA256SUMS, hexadecimal: the bundle's identity.
         metadata: checked ``configs/metadata.json``.
         provenance: ``provenance.json``, or empty.
-        scans: model name (``coarse``, ``student``, perhaps ``refiner``) -> what its ONNX file declares.
+        scans: model name (``coarse``, ``student``, perhaps ``refiner`` and ``calcium``) -> what its ONNX file declares.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class Bundle:
         return self._listing
 
     def session(self, model: str, device: str = "auto") -> Session:
-        """The network ``coarse``, ``student`` or ``refiner`` on a device; started once and kept.
+        """The network ``coarse``, ``student``, ``refiner`` or ``calcium`` on a device; started once and kept.
 
         It runs from bytes that were checked, so there is no moment at which a file could be exchanged.
 
@@ -103,11 +103,13 @@ def verify(path: str | Path) -> Bundle:
     student = [head for head in metadata.STUDENT_HEADS if head in described["heads"]]
     _check_ports(where, layout.MODELS["coarse"], models["coarse"], list(metadata.COARSE_OUTPUTS))
     _check_ports(where, layout.MODELS["student"], models["student"], student)
-    if "aligned_look" in described["preprocessing"]:
-        if "refiner" not in models:
-            raise BundleError(f"{where}: {layout.MODELS['refiner']} is missing; this is no complete bundle.")
-        landmarks = [head for head in schema.LANDMARK_HEADS if head in described["heads"]]
-        _check_ports(where, layout.MODELS["refiner"], models["refiner"], landmarks)
+    gives = {"refiner": [head for head in schema.LANDMARK_HEADS if head in described["heads"]], "calcium": ["calc"]}
+    for model, look in layout.OPTIONAL.items():
+        if look not in described["preprocessing"]:
+            continue
+        if model not in models:
+            raise BundleError(f"{where}: {layout.MODELS[model]} is missing; this is no complete bundle.")
+        _check_ports(where, layout.MODELS[model], models[model], gives[model])
     return Bundle(
         path=source.location,
         digest=layout.bundle_digest(listed),

@@ -90,6 +90,7 @@ def run(
         parent,
         weights["student"],
         refiner=weights.get("refiner", parent),
+        calcium=parent,
         name=name,
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],

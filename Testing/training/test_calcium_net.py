@@ -11,12 +11,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
+import hospitals
 import tiny_bundle
 
 from fedkdtavi_core.bundle import verify
 from fedkdtavi_core.errors import UsageError
 from fedkdtavi_training import augment, bundle_weights, cache, data, export, losses, networks, train
 from fedkdtavi_training.config import AugmentConfig, LossConfig, TrainConfig
+from fedkdtavi_training.federated import experiment, pseudo
 
 pytestmark = pytest.mark.torch
 TINY = {"channels": [4, 8, 8]}
@@ -128,3 +130,44 @@ def test_it_is_trained_validated_and_comes_into_a_bundle(crops, tmp_path):
         export.assemble(tmp_path / "b", coarse, student, calcium=student, **given)
     with pytest.raises(UsageError, match="holds a calcium network, a student network is needed"):
         export.assemble(tmp_path / "b", coarse, weights, **given)
+
+
+def test_a_federation_trains_it_as_the_teacher_of_calcium(tmp_path):
+    folders = hospitals.write(tmp_path / "hospitals")
+    how = hospitals.training(model="calcium", network=TINY)
+    made = hospitals.experiment(folders, tmp_path / "out", teachers={"calc": how})
+    found = experiment.run(made, say=lambda text: None)["federated"]
+    weights = tmp_path / "out/federated/teacher-calc.safetensors"
+    network, task, told = networks.load(weights)
+    assert task == "calcium" and train.digest(network.state_dict()) == found["teachers"]["calc"]["digest"]
+    assert found["pseudo_labels"][0]["teachers"]["calc"] == told["digest"]
+    assert (told["crop_size"], told["crop_spacing_mm"]) == (32, hospitals.SPACING) and "untaught" not in told
+
+    # Task 3 makes the same teacher, and one that was made before is taken.
+    alone = hospitals.experiment(folders, tmp_path / "alone", teachers={"calc": how}, task=3)
+    teacher = experiment.run(alone, say=lambda text: None)["federated"]["teachers"]["calc"]
+    assert teacher["digest"] == told["digest"]
+    given = hospitals.experiment(folders, tmp_path / "given", teacher_weights={"calc": weights})
+    again = experiment.run(given, say=lambda text: None)["federated"]
+    assert again["pseudo_labels"][0]["sites"] == found["pseudo_labels"][0]["sites"]
+
+    for wrong, words in (
+        ({"teacher": how}, "teacher.model is 'calcium', which knows calcium alone: give it as `teachers.calc`"),
+        ({"student": how}, "student.model is 'calcium'"),
+        ({"teachers": {"ms": how}}, "a teacher of ms is a 'calcium' network, which knows calcium alone"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            hospitals.experiment(folders, tmp_path, **wrong)
+
+
+def test_its_pseudo_labels_are_seen_as_closely_as_it_has_learned(tmp_path):
+    """Its one look is centred on the root that the teacher of hinge points sees, or else on the crop."""
+    hospitals.save(tmp_path / "case_000000.npz", 3, ["hps"])
+    case = cache.load(tmp_path / "case_000000.npz")
+    network = networks.build("calcium", TINY)
+    alone = pseudo.look(case, {"calc": network.eval()}, 32, 5.0, closer={"calc": hospitals.SPACING})
+    assert alone["calc"].shape == case.hu.shape and alone["calc"][20, 20, 20] > 0
+    assert alone["calc"][0, 0, 0] == 0  # 40 mm from the middle: outside its crop, where nothing is the valve's
+    assert np.isnan(alone["mean"]).all()
+    coarse = pseudo.look(case, {"calc": network}, 32, 5.0, closer={"calc": hospitals.SPACING / 2})
+    assert coarse["calc"] is None  # the case is not cached as finely as it has to be seen

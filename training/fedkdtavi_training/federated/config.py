@@ -73,7 +73,7 @@ class Pseudo(_Strict):
 class Training(_Strict):
     """How one network is trained in rounds."""
 
-    model: Literal["teacher", "student", "unetr", "refiner"]
+    model: Literal["teacher", "student", "unetr", "refiner", "calcium"]
     network: dict[str, Any] = Field(default_factory=dict)
     rounds: int = Field(gt=0, description="times that the sites' weights are averaged")
     local_steps: int = Field(0, ge=0, description="optimiser steps a site makes in a round; or give local_epochs")
@@ -215,11 +215,15 @@ class Experiment(_Strict):
     @model_validator(mode="after")
     def _makes_sense(self) -> Experiment:
         for key, training in (("student", self.student), ("teacher", self.teacher), ("refiner", self.refiner)):
+            if training is not None and training.model == "calcium":
+                raise ValueError(f"{key}.model is 'calcium', which knows calcium alone: give it as `teachers.calc`")
             if training is not None and (training.model == "refiner") != (key == "refiner"):
                 raise ValueError(
                     f"{key}.model is {training.model!r}; a refiner, and nothing else, is given as `refiner`"
                 )
         for head, training in self.teachers.items():
+            if training.model == "calcium" and head != "calc":
+                raise ValueError(f"a teacher of {head} is a 'calcium' network, which knows calcium alone")
             if training.model == "refiner":
                 raise ValueError(f"a teacher of {head} is a 'refiner', which labels nothing; give another model")
         if self.refiner is not None and self.task:

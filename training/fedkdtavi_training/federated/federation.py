@@ -116,13 +116,13 @@ class Federation:
             network, task, metadata = given.read(trained)
             weights = network.state_dict()
             link = {"digest": train.digest(weights), "trained_before": metadata}
-            look = metadata.get("closer_look_mm")
+            look = metadata.get("crop_spacing_mm" if task == "calcium" else "closer_look_mm")
             return Teacher(task, network.arguments, floating(weights), link["digest"], look), link
         training = self.experiment.teacher_of(head)
         stage = self._stage(f"teacher-{head}", (head,), training)
         network, start = self._start(training, self.experiment.init if self.experiment.task else None)
         weights, link = self._train(stage, network, start)
-        look = training.closer_look_mm
+        look = training.finest_mm if training.model == "calcium" else training.closer_look_mm
         return Teacher(training.model, network.arguments, floating(weights), link["digest"], look), link
 
     def _stage(self, name: str, heads: tuple[str, ...], training: Training, **changes: Any) -> Stage:

@@ -13,6 +13,7 @@ _PREFIXES = {
     **{f"heads.{head}.": head for head in (*HEADS, *EXTRA_HEADS)},
     "heads.calc_up.": "calc",
     "heads.calc_mix.": "calc",
+    "calc.": "calc",  # of a calcium network, which has no other
 }
 BACKBONE = "backbone"
 

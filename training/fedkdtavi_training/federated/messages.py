@@ -19,7 +19,8 @@ Weights = dict[str, torch.Tensor]
 class Teacher:
     """A trained teacher as it is sent to the sites: its network's description, its weights, and how it looks.
 
-    ``closer_look_mm`` is the voxel size of its second, closer look; None: it has learned no such look.
+    ``closer_look_mm`` is the voxel size of its second, closer look, and of the only one of a calcium network; None: it
+    has learned no such look.
     """
 
     model: str

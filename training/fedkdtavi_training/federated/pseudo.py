@@ -87,8 +87,10 @@ def look(
 
     The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
     hinge points that are seen. Heads in ``closer`` (head -> voxel size in mm) are then seen that closely, too, if the
-    case is cached that fine, and both looks become one as they do in use (:func:`fedkdtavi_core.fine.closer`). Axes of
-    the case are R, A, S with its first voxel at 0 mm. The networks are on ``device``; all but they is done on the CPU.
+    case is cached that fine, and both looks become one as they do in use (:func:`fedkdtavi_core.fine.closer`). A
+    calcium network has that look alone, around the root that the others show, or else in the middle of the case. Axes
+    of the case are R, A, S with its first voxel at 0 mm. The networks are on ``device``; all but they is done on the
+    CPU.
     """
     if not case.heart_known and any(sees_heart(network.arguments) for network in by_head.values()):
         raise InputError("A case has no heart classes to condition on; crop it anew with a bundle's coarse network.")
@@ -99,16 +101,19 @@ def look(
     def view(nets: Mapping[str, torch.nn.Module], centre: np.ndarray, voxel_mm: float) -> _View:
         return _View.of(volume, nets, geometry.crop_grid(centre, crop, voxel_mm), case.heart, device)
 
-    usual = view(by_head, first, spacing_mm)
+    usually = {head: net for head, net in by_head.items() if not isinstance(net, networks.CalciumNet)}
+    usual = view(usually, first, spacing_mm)
     decoded = usual.landmarks(recipe)
     better = fine.better_center(decoded, first, first) if "hps" in by_head else None
     if better is not None:
-        usual = view(by_head, better, spacing_mm)
+        usual = view(usually, better, spacing_mm)
         decoded = usual.landmarks(recipe)
     looks = [usual]
     middle = fine.root_center({i: one.position for i, one in decoded.items()})
     near = {head: mm for head, mm in (closer or {}).items() if head in by_head and case.spacing <= FINE_ENOUGH * mm}
-    for voxel_mm in sorted(set(near.values())) if middle is not None else ():
+    if middle is None:
+        near, middle = {head: mm for head, mm in near.items() if head not in usually}, first
+    for voxel_mm in sorted(set(near.values())):
         close = view({head: by_head[head] for head, mm in near.items() if mm == voxel_mm}, middle, voxel_mm)
         decoded |= {
             i: _as_one(decoded[i], one) for i, one in close.landmarks(recipe, times=usual).items() if i in decoded

@@ -12,6 +12,7 @@ from .. import given, networks
 from .config import HEADS, Experiment, Training
 
 _TEACHERS = ("teacher", "student", "unetr")  # what labels all heads of a crop
+_HEADS = {"refiner": networks.LANDMARK_HEADS, "calcium": ("calc",)}  # of networks that do not have all
 
 
 def start(training: Training, init: Path | None, seed: int) -> tuple[torch.nn.Module, tuple[str, ...]]:
@@ -21,7 +22,7 @@ def start(training: Training, init: Path | None, seed: int) -> tuple[torch.nn.Mo
         UsageError: they cannot be read, or are another network's.
     """
     network = networks.build(training.model, training.network, seed=seed)
-    heads = networks.LANDMARK_HEADS if training.model == "refiner" else HEADS
+    heads = _HEADS.get(training.model, HEADS)
     if init is not None:
         held, task, told = given.read(init)
         added = {"coronary": True} if network.arguments.get("coronary") else {}
@@ -49,7 +50,7 @@ def check(experiment: Experiment, finetune: bool = False) -> None:
         weights = experiment.teacher_weights.get(head)
         if weights is not None:
             kind = given.read(weights)[1]
-            if kind not in _TEACHERS:
+            if kind not in _TEACHERS and (kind, head) != ("calcium", "calc"):
                 raise UsageError(f"{weights}: holds a {kind} network, which cannot teach {head}; give a teacher's.")
     if experiment.task:
         training = experiment.teacher_of(heads[0])

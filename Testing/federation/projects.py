@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ def entries(**changes: Any) -> dict[str, Any]:
 def write(path: Path, **changes: Any) -> Path:
     """A project file."""
     path.write_text(json.dumps(entries(**changes)))
+    return path
+
+
+def request(path: Path, **changes: str) -> Path:
+    """A request that somebody has made without any key."""
+    asked = {"name": "site-2", "org": "site_2", "cert_type": "client"} | changes
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("request.json", json.dumps(asked))
     return path
 
 

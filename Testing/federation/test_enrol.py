@@ -48,7 +48,8 @@ def enrolled(tmp_path_factory) -> Iterator[Enrolled]:
     server_command.init(plan, one.server, said.append)
     site_command.request(plan, "site-1", [data], one.site, say=said.append)
     sent = shutil.copy(one.site / "key" / "site-1.request.zip", folder)
-    server_command.approve(one.server, Path(sent), 900, False, said.append)
+    number = next(line for line in said if "read its number" in line).partition(": ")[2]  # heard on the phone
+    server_command.approve(one.server, Path(sent), 900, False, said.append, number=number.upper().replace(" ", ""))
     back = shutil.copy(one.server / "approved" / "site-1.signed.zip", folder)
     site_command.join(one.site, Path(back), one.fingerprint, said.append)
     yield one
@@ -143,7 +144,7 @@ def test_a_certificate_near_its_end_is_told_and_a_new_one_replaces_it(enrolled, 
     with pytest.raises(UsageError) as error:  # the approval of the old key
         site_command.join(site, approval, enrolled.fingerprint, print)
     assert projects.is_sentence(str(error.value))
-    server_command.approve(enrolled.server, request, 10, True, print)
+    server_command.approve(enrolled.server, request, 10, True, print, number=enrol.number(request))
     site_command.join(site, approval, enrolled.fingerprint, print)
     assert "ends in 9 days" in status.text(status.gather(site))
     assert "ends in 9 days" in status.text(status.gather(enrolled.server))
@@ -197,13 +198,6 @@ def test_a_file_that_is_no_approval_is_refused(enrolled, tmp_path):
         site_command.join(enrolled.site, enrolled.plan, enrolled.fingerprint, print)
 
 
-def request_of(path: Path, **changes: str) -> Path:
-    asked = {"name": "site-2", "org": "site_2", "cert_type": "client"} | changes
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("request.json", json.dumps(asked))
-    return path
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -215,7 +209,7 @@ def request_of(path: Path, **changes: str) -> Path:
 )
 def test_a_stranger_is_not_approved(enrolled, tmp_path, changes, words):
     with pytest.raises(UsageError, match=words):
-        server_command.approve(enrolled.server, request_of(tmp_path / "r.zip", **changes), 10, False, print)
+        server_command.approve(enrolled.server, projects.request(tmp_path / "r.zip", **changes), 10, False, print)
     assert [path.name for path in (enrolled.server / "approved").iterdir()] == ["site-1.signed.zip"]
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,23 @@ def request(folder: Path, key: Path, project: Project, participant: dict[str, st
     return Path(flare(["cert", "request", "-p", str(definition), "--out", str(key), *force], folder)["request_zip"])
 
 
-def approve(folder: Path, project: Project, path: Path, *, again: bool = False, days: int = CERTIFICATE_DAYS) -> Path:
+def approve(
+    folder: Path,
+    project: Project,
+    path: Path,
+    confirm: Callable[[str, str], None],
+    *,
+    again: bool = False,
+    days: int = CERTIFICATE_DAYS,
+) -> Path:
     """Sign a site's request; returns the approval to send back.
 
+    Args:
+        confirm: is given the site's name and the request's number, and raises unless the site reads the same one.
+
     Raises:
-        UsageError: the site is not in the project, or not of that organisation; it is approved already.
+        UsageError: the site is not in the project, or not of that organisation; it is approved already; the request was
+            replaced while its number was being confirmed.
         InputError: the file is no request.
     """
     asked = _asked(path)
@@ -122,6 +135,10 @@ def approve(folder: Path, project: Project, path: Path, *, again: bool = False, 
     approval = folder / kits.APPROVED / f"{site.name}{APPROVAL}"
     if approval.exists() and not again:
         raise UsageError(f"{site.name} is approved already; with --again its earlier certificate stays good, too.")
+    shown = number(path)
+    confirm(site.name, shown)
+    if number(path) != shown:  # a phone call is long enough for a second mail
+        raise UsageError(f"{path}: is another request than the one whose number was confirmed; call this again.")
     return sign(folder, path, approval, days)
 
 

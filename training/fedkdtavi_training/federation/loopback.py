@@ -79,7 +79,8 @@ class Loopback:
             name, own = site.name, self.site(site.name)
             site_command.request(file, name, [self.datasets[name]], own, say=self.say)
             request = own / kits.KEY / f"{name}{enrol.REQUEST}"
-            server_command.approve(self.server, request, enrol.CERTIFICATE_DAYS, False, self.say)
+            number = enrol.number(request)  # read in the site's own folder, as its IT would on the phone
+            server_command.approve(self.server, request, enrol.CERTIFICATE_DAYS, False, self.say, number=number)
             approval = self.server / kits.APPROVED / f"{name}{enrol.APPROVAL}"
             site_command.join(own, approval, fingerprint, self.say)
 

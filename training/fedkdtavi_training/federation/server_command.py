@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,14 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("project", type=Path, help="project file")
     one.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the server's folder")
     one.set_defaults(run=lambda o, say: init(o.project, o.out, say))
-    two = commands.add_parser("approve", help="sign the request of a site")
+    two = commands.add_parser("approve", help="sign the request of a site, once its number was heard from there")
     two.add_argument("folder", **its_folder)
     two.add_argument("request", type=Path, help=f"NAME{enrol.REQUEST}, as the site has sent it")
     two.add_argument(
         "--days", type=int, default=enrol.CERTIFICATE_DAYS, help="until the certificate ends (default: %(default)s)"
     )
     two.add_argument("--again", action="store_true", help="though the site has a certificate already")
-    two.set_defaults(run=lambda o, say: approve(o.folder, o.request, o.days, o.again, say))
+    two.add_argument("--number", help="as the site has read it on the phone; without it, this is asked (in a terminal)")
+    two.set_defaults(run=lambda o, say: approve(o.folder, o.request, o.days, o.again, say, number=o.number))
     three = commands.add_parser("start", help="wait for the sites, until stopped")
     three.add_argument("folder", **its_folder)
     three.set_defaults(run=lambda o, say: start(o.folder, say))
@@ -93,12 +95,45 @@ def _found(folder: Path, file: Path, plan: project.Project) -> str:
     return authority
 
 
-def approve(folder: Path, request: Path, days: int, again: bool, say: Say) -> int:
-    """Sign a site's request. Raises as :func:`.enrol.approve`."""
-    approval = enrol.approve(folder, _plan(folder), request, again=again, days=days)
-    say(f"Approved the request of number {enrol.number(request)}; on the phone, hear that the site reads the same.")
-    say(f"Then send {approval} back; it holds no secret.\nfingerprint {enrol.fingerprint(folder)}")
+def approve(folder: Path, request: Path, days: int, again: bool, say: Say, *, number: str | None = None) -> int:
+    """Sign a site's request, once the site has read its number on the phone: anyone can send a file.
+
+    Args:
+        number: what the site has read; None: the person at the terminal is shown the number, and asked.
+
+    Raises:
+        UsageError: it is another number, or nobody confirms it: nothing has changed then; or as :func:`.enrol.approve`.
+    """
+
+    def confirm(site: str, shown: str) -> None:
+        if number is None:
+            _ask_for(site, shown, request, say)
+        elif number.replace(" ", "").lower() != shown.replace(" ", ""):
+            raise UsageError(
+                f"{request}: its number is {shown}, not {number}, so it is not signed; ask {site} for the request that "
+                "it has made itself."
+            )
+
+    approval = enrol.approve(folder, _plan(folder), request, confirm, again=again, days=days)
+    say(f"Approved the request of number {enrol.number(request)}.")
+    say(f"Send {approval} back; it holds no secret.\nfingerprint {enrol.fingerprint(folder)}")
     return EXIT_OK
+
+
+def _ask_for(site: str, shown: str, request: Path, say: Say) -> None:
+    """Ask the person at the terminal whether the site reads this number. Raises UsageError unless the answer is yes."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(
+            f"{request}: nobody is there to be asked for its number; hear it from {site} on the phone, and give it as "
+            "--number."
+        )
+    say(f"{site} asks with number {shown}")
+    say(f"Does {site}, on the phone, read the same number? Type yes to sign:")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError(
+            f"{request}: not signed, as its number was not confirmed; ask {site} for the request that it has made "
+            "itself."
+        )
 
 
 def start(folder: Path, say: Say) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -122,6 +123,65 @@ def test_a_job_that_cannot_be_ended_is_told(server, monkeypatch):
     with pytest.raises(UsageError, match="job-2: Job 2 is not running; look; see") as error:
         jobs.cancel(server, print)
     assert projects.is_sentence(str(error.value))
+
+
+def test_cancel_waits_for_a_job_that_is_being_submitted(server, monkeypatch):
+    """`run` has begun, its job is not in the list yet; cancel is called in that moment."""
+    states, said, ended, lists = {}, [], threading.Event(), []
+
+    def flare(arguments, folder, limit_s=300.0):
+        what = arguments[1]
+        if what == "list":
+            lists.append(threading.current_thread().name)
+            if lists.count("cancel") > 1:
+                listed.set()
+            return [{"job_id": one, "job_name": "job", "status": state} for one, state in states.items()]
+        if what == "submit":
+            begun.set()
+            assert listed.wait(10)  # cancel has found nothing by now
+            states["1"] = "SUBMITTED"
+        if what == "abort":
+            states["1"] = "FINISHED:ABORTED"
+            ended.set()
+        if what == "wait":
+            assert ended.wait(10)
+            raise enrol.EngineError("Job '1' was aborted; see.", "JOB_ABORTED")
+        return {"job_id": "1"}
+
+    begun, listed = threading.Event(), threading.Event()
+    monkeypatch.setattr(enrol, "flare", flare)
+    monkeypatch.setattr(jobs, "_PAUSE_S", 0.01)
+
+    def cancel() -> None:
+        assert begun.wait(10)
+        jobs.cancel(server, said.append)
+        listed.set()  # lets `run` end, should cancel not have waited
+
+    other = threading.Thread(target=cancel, name="cancel")
+    other.start()
+    with pytest.raises(Cancelled, match="was cancelled"):
+        server_command.run(server, None, print)
+    other.join(10)
+    assert said[0] == "no job yet, but a `run` is about to submit one: waiting for it"
+    assert "told to end" in said[1] and "no job runs or is queued any longer" in said[2]
+
+
+def test_a_run_that_neither_submits_nor_ends_is_told(server, monkeypatch):
+    engine_with_jobs(monkeypatch, {})
+    monkeypatch.setattr(jobs, "_END_S", 0.0)
+    with jobs.submitting(server), pytest.raises(UsageError, match="neither submits a job nor ends; end it") as error:
+        jobs.cancel(server, print)
+    assert projects.is_sentence(str(error.value))
+
+
+def test_a_second_run_is_refused_while_the_first_lives(server, monkeypatch):
+    asked = engine_with_jobs(monkeypatch, {})
+    with jobs.submitting(server), pytest.raises(UsageError, match="another `run` is at work") as error:
+        server_command.run(server, None, print)
+    assert projects.is_sentence(str(error.value))
+    assert asked == []
+    with jobs.submitting(server):  # its end, however it came, leaves nothing in the way
+        pass
 
 
 @pytest.mark.parametrize(("state", "words"), [("RUNNING", "runs"), ("SUBMITTED", "is queued")])

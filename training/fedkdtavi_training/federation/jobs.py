@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fedkdtavi_core.errors import EXIT_OK, UsageError
+from fedkdtavi_core.labels.exchange import folder_lock, is_being_written
 
 from . import engine, enrol, kits
 
@@ -15,6 +17,7 @@ _DONE = "FINISHED"  # what the engine's states of a job that is over begin with
 _QUEUED, _RUNS = "SUBMITTED", "RUNNING"
 _CONNECTION = "CONNECTION_FAILED"
 _END_S, _PAUSE_S = 180.0, 2.0
+_RUN = "run"  # what a `run` that lives holds the lock of
 
 
 def ask(folder: Path, *words: str, limit_s: float | None = 300.0) -> Any:
@@ -76,15 +79,38 @@ def refuse_second(folder: Path) -> None:
         raise UsageError(f"{job['job_name']} {state} at the server already; {how_to_go_on(folder)}.")
 
 
+@contextmanager
+def submitting(folder: Path) -> Iterator[None]:
+    """Be the one `run` of this server, from its first check to its end, so that :func:`cancel` knows of it.
+
+    Raises:
+        UsageError: another one lives.
+    """
+    one = kits.make_folder(folder / kits.JOBS) / _RUN
+    if is_being_written(one):
+        raise UsageError(f"{folder}: another `run` is at work on its jobs already; {how_to_go_on(folder)}.")
+    with folder_lock(one):
+        yield
+
+
 def cancel(folder: Path, say: Callable[[str], None]) -> int:
     """End every job that runs or is queued, and wait until that is so; what their rounds have made so far stays.
+
+    A `run` that lives may be about to submit its job, or the next one: it is waited for, and ends with its job.
 
     Raises:
         UsageError: one does not end; or as :func:`ask`.
     """
     folder = folder.resolve()
-    told, end, why = set(), time.monotonic() + _END_S, "it does not end"
-    while found := unfinished(folder):
+    told, end, why, waited = set(), time.monotonic() + _END_S, "it does not end", False
+    while True:
+        comes = is_being_written(folder / kits.JOBS / _RUN)  # before the list: what it has submitted by now is in there
+        found = unfinished(folder)
+        if not found and not comes:
+            break
+        if not found and not told and not waited:
+            say("no job yet, but a `run` is about to submit one: waiting for it")
+            waited = True
         for job in found:  # the queued ones first: they would begin when the one that runs has ended
             if job["job_id"] in told:
                 continue
@@ -95,6 +121,10 @@ def cancel(folder: Path, say: Callable[[str], None]) -> int:
                 continue
             told.add(job["job_id"])
             say(f"{job['job_name']}: told to end ({job['job_id']})")
+        if time.monotonic() > end and not found:
+            raise UsageError(
+                f"{folder}: its `run` neither submits a job nor ends; end it with Ctrl-C, and cancel again."
+            )
         if time.monotonic() > end:
             raise UsageError(f"{found[0]['job_name']}: {why}; see {folder / engine.CONSOLE}, and stop the server.")
         time.sleep(_PAUSE_S)

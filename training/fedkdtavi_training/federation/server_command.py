@@ -184,17 +184,18 @@ def run(folder: Path, only: int | None, say: Say) -> int:
     for task in (1, 2, 3):
         if task in tasks or 0 in tasks:  # the student learns from what the teachers' jobs have left
             _refuse_changed(folder, plan, task)
-    for task in tasks:
-        if task and model(folder, task) is not None:
-            say(f"task {task} ({project.TASKS[task]}): done before")
-            continue
-        try:
-            _job(folder, plan, task, say)
-        except KeyboardInterrupt as error:
-            raise Cancelled(
-                f"task {task} ({project.TASKS[task]}): not waited for any longer, but a job that is submitted goes on "
-                f"at the server; {jobs.how_to_go_on(folder)}."
-            ) from error
+    with jobs.submitting(folder):
+        for task in tasks:
+            if task and model(folder, task) is not None:
+                say(f"task {task} ({project.TASKS[task]}): done before")
+                continue
+            try:
+                _job(folder, plan, task, say)
+            except KeyboardInterrupt as error:
+                raise Cancelled(
+                    f"task {task} ({project.TASKS[task]}): not waited for any longer, but a job that is submitted goes "
+                    f"on at the server; {jobs.how_to_go_on(folder)}."
+                ) from error
     return EXIT_OK
 
 

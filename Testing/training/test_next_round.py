@@ -134,7 +134,7 @@ def test_the_same_again_gives_the_same_bundle_and_a_third_generation_remembers(p
     with pytest.raises(UsageError, match="taught all of these labels already"):
         run.run(settings.read(config(child, site, tmp_path / "again")), say=lambda text: None)
     assert not (tmp_path / "again" / "new").exists()
-    lineage = run.lineage(child)
+    lineage = export.lineage(child)
     assert lineage["digest"] == child.digest and lineage["parent"]["digest"] == parent.digest
     one = next(iter(digests(site).values()))
     assert held_out.has_learned_from({"taught": {}, "parent": lineage}, "clinic", one)

@@ -244,6 +244,12 @@ def assemble(
     return {**report, "digest": bundle.digest}
 
 
+def lineage(parent: Bundle) -> dict[str, Any]:
+    """What a bundle says of the one it comes from, and that of its own: names, digests, lessons."""
+    told = {"digest": parent.digest, "name": parent.metadata["name"], "version": parent.metadata["version"]}
+    return told | {key: parent.provenance[key] for key in ("taught", "parent") if key in parent.provenance}
+
+
 def is_bundle(out: Path) -> bool:
     """Does a folder hold a bundle, sound or not?"""
     return (out / layout.METADATA).exists()

@@ -10,7 +10,7 @@ from fedkdtavi_core.bundle import Bundle, verify
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import UsageError
 
-from .export import assemble
+from .export import assemble, lineage
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="weights.safetensors of a calcium run, or a bundle that has such a network (default: a bundle without, "
         "whose student proposes where calcium is)",
     )
+    parser.add_argument("--parent", type=Path, help="bundle that the student was trained on from: provenance names it")
     parser.add_argument("--out", type=Path, required=True, help="bundle folder")
     parser.add_argument("--name", default="fedkdtavi")
     parser.add_argument("--version", required=True)
@@ -62,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         replace=options.force,
         calibration=json.loads(options.calibration.read_text()) if options.calibration else None,
         results=json.loads(options.results.read_text()) if options.results else None,
+        provenance=None if options.parent is None else {"parent": lineage(verify(options.parent))},
     )
     print(json.dumps(report, indent=2))
     return 0

@@ -65,6 +65,9 @@ class Project(_Strict):
     aggregation: Aggregation = Aggregation()
     teacher: Training | None = None
     teachers: dict[str, Training] = Field(default_factory=dict)
+    teacher_weights: dict[str, Path] = Field(
+        default_factory=dict, description="head -> safetensors on the server of who labels it, not a job's teacher"
+    )
     student: Training | None = None
     pseudo: Pseudo | None = None
     init: Path | None = Field(None, description="safetensors on the server that the student starts from")
@@ -132,7 +135,7 @@ class Project(_Strict):
             "student": self.student,
         }
         if task == 0:
-            entries |= {"pseudo": self.pseudo, "teacher_weights": teachers, "init": self.init}
+            entries |= {"pseudo": self.pseudo, "teacher_weights": teachers | self.teacher_weights, "init": self.init}
             entries |= {"refiner": self.refiner, "refiner_init": self.refiner_init}
         try:
             return Experiment.model_validate(entries)

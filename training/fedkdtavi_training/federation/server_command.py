@@ -47,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     five = commands.add_parser("cancel", help="end the jobs that run or are queued; the server goes on")
     five.add_argument("folder", **its_folder)
     five.set_defaults(run=lambda o, say: cancel(o.folder, say))
+    seven = commands.add_parser(
+        "next-round", help="write the project that trains a bundle's student on, between its sites"
+    )
+    seven.add_argument("project", type=Path, help="project file of the federation: who takes part, where its server is")
+    seven.add_argument("--parent", type=Path, metavar="BUNDLE", help="folder or zip (default: the one in use)")
+    seven.add_argument("--out", type=Path, required=True, metavar="FILE", help="new project file; weights go beside it")
+    seven.set_defaults(run=lambda o, say: _next_round(o.project, o.parent, o.out, say))
     six = commands.add_parser("stop", help="end the server")
     six.add_argument("folder", **its_folder)
     six.set_defaults(run=lambda o, say: engine.stop("server", o.folder, say) or EXIT_OK)
@@ -203,6 +210,12 @@ def cancel(folder: Path, say: Say) -> int:
     """End the jobs that run or are queued. Raises as :func:`.jobs.cancel`."""
     _plan(folder)
     return jobs.cancel(folder, say)
+
+
+def _next_round(file: Path, parent: Path | None, out: Path, say: Say) -> int:
+    from . import next_plan  # with torch
+
+    return next_plan.write(file, parent, out, say)
 
 
 def _job(folder: Path, plan: project.Project, task: int, say: Say) -> None:

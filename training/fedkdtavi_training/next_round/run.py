@@ -44,10 +44,10 @@ def run(
     parent = bundles.resolve(settings.bundle)
     calibration = _calibration(settings, parent)
     doubt = [_KEPT_CONFIDENCE] if calibration is None and parent.metadata["calibration"] else []
-    starts = {"student": _weights(parent, settings.out, "student")}
+    starts = {"student": weights(parent, settings.out, "student")}
     trained_as = {"student": training(settings, parent, *starts["student"][1:])}
     if settings.refiner is not None:
-        starts["refiner"] = _weights(parent, settings.out, "refiner")
+        starts["refiner"] = weights(parent, settings.out, "refiner")
         trained_as["refiner"] = refiner_training(settings, parent, starts["refiner"][2])
     start = starts["student"][0]
     if settings.new_bundle.resolve() == parent.path.resolve():
@@ -73,14 +73,14 @@ def run(
         say=say,
         driver=driver,
     )["federated"]
-    shipped, weights = {}, {}
+    shipped, made_of = {}, {}
     for role, (before, _, _) in starts.items():
-        weights[role] = settings.out / "federated" / f"{links[role]['stage']}.safetensors"
+        made_of[role] = settings.out / "federated" / f"{links[role]['stage']}.safetensors"
         shipped[role] = links[role]["digest"]
         if settings.parent_share:
             mean = settings.out / f"{role}.safetensors"
-            parts = {weights[role]: 1 - settings.parent_share, before: settings.parent_share}
-            shipped[role], weights[role] = average(parts, mean)["digest"], mean
+            parts = {made_of[role]: 1 - settings.parent_share, before: settings.parent_share}
+            shipped[role], made_of[role] = average(parts, mean)["digest"], mean
     taught = {"held_out": settings.held_out, "sites": {one.name: one.told for one in found}}
     real = sum(not one.told["synthetic"] for one in found)
     if not force:
@@ -88,15 +88,15 @@ def run(
     made = export.assemble(
         settings.new_bundle,
         parent,
-        weights["student"],
-        refiner=weights.get("refiner", parent),
+        made_of["student"],
+        refiner=made_of.get("refiner", parent),
         calcium=parent,
         name=name,
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],
         trained_on=_trained_on(parent, real),
         provenance={
-            "parent": lineage(parent),
+            "parent": export.lineage(parent),
             "taught": taught,
             **{role: links[role] for role in starts},
             "parent_share": settings.parent_share,
@@ -140,14 +140,12 @@ def _check_own(folder: Path, parent: Bundle, name: str, chain: str | None = None
     raise UsageError(f"{folder}: holds a bundle {why}; add --force to replace it or choose another new_bundle.")
 
 
-def lineage(parent: Bundle) -> dict[str, Any]:
-    """What a bundle says of the one it comes from, and that of its own: names, digests, lessons."""
-    told = {"digest": parent.digest, "name": parent.metadata["name"], "version": parent.metadata["version"]}
-    return told | {key: parent.provenance[key] for key in ("taught", "parent") if key in parent.provenance}
+def weights(parent: Bundle, out: Path, role: str) -> tuple[Path, str, dict[str, Any]]:
+    """The weights of student or refiner as a file in ``out``, which network it is, and its description.
 
-
-def _weights(parent: Bundle, out: Path, role: str) -> tuple[Path, str, dict[str, Any]]:
-    """The weights of student or refiner as a file in ``out``, which network it is, and its description."""
+    Raises:
+        UsageError: the bundle has no such weights, or they cannot be written.
+    """
     held = parent.files[bundle_weights.source(parent, role)]
     path = out / "parent" / f"{held[:16]}.safetensors"
     bundle_weights.write(parent, role, path)

@@ -1,4 +1,4 @@
-"""Two of the ten faults on a real federation over mutual TLS; `make test-federation` tries them all."""
+"""Two of the eleven faults on a real federation over mutual TLS; `make test-federation` tries them all."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import tiny_bundle
 
 from fedkdtavi_core.bundle import seal, verify
 from fedkdtavi_core.errors import BundleError, UsageError
-from fedkdtavi_training import export, networks, train
+from fedkdtavi_training import commands, export, networks, train
 from fedkdtavi_training.federated import experiment
 from fedkdtavi_training.federation import command, next_plan, project
 
@@ -87,7 +87,7 @@ def test_its_job_trains_the_student_on_and_the_bundle_names_its_parent(tmp_path,
     words = next(line for line in said.splitlines() if line.startswith("fedkdtavi export")).split()[2:]
     given = {"server/out/task-0/federated/student.safetensors": tmp_path / "out" / "federated" / "student.safetensors"}
     given |= {"bundle": tmp_path / "new", "X.Y": "2"}
-    assert export.main([str(given.get(word, word)) for word in words]) == 0
+    assert commands.export([str(given.get(word, word)) for word in words]) == 0
     child = verify(tmp_path / "new")
     assert child.provenance["parent"] == {"digest": parent.digest, "name": "tiny", "version": "1"}
     for key in ("preprocessing", "thresholds"):

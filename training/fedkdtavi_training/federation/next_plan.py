@@ -78,6 +78,6 @@ def write(file: Path, parent: Path | None, out: Path, say: Callable[[str], None]
 def export_command(parent: Path) -> str:
     """What makes the new bundle of what the job has left; in its provenance it names the parent."""
     return (
-        f"fedkdtavi export --coarse {parent} --refiner {parent} --parent {parent} "
+        f"fedkdtavi export --coarse {parent} --refiner {parent} --calcium {parent} --parent {parent} "
         "--student server/out/task-0/federated/student.safetensors --version X.Y --out bundle"
     )

@@ -29,7 +29,7 @@ LUMEN_100 = "lumen-100"  # mean of the blood + 100 HU
 # A blurred deposit's edge lies halfway from the blood to its peak. A fixed threshold makes dense deposits too large
 # (blooming) and loses those that a soft kernel has dimmed.
 PEAK_SHARE = "share-of-peak"
-NETWORK = "network"  # what the calcium network takes for calcium, voxel by voxel (calcium_share.in_voxels)
+NETWORK = "network"  # the calcium network and the height of the HU together, voxel by voxel (calcium_voxels.decided)
 RULES = (CONTRAST_850, LVOT_300, LUMEN_100, PEAK_SHARE, NETWORK)
 # Half, where a voxel is as large as a deposit and has dimmed its peak. In a CT's usual voxels the peak is that of the
 # deposit's dense core, and noise has raised it: the middle of the three voxel sides in mm, and the share. On 29 phantom
@@ -113,8 +113,7 @@ def decide(
         suggestion_affine: (4, 4) voxel indices of the suggestion to RAS mm.
         landmarks: id -> Landmark; hinge points (or other points of the wall) say where the blood is.
         rule: one of ``RULES``, or a fixed threshold in HU.
-        probability: from which value on a voxel of ``suggestion`` belongs to the region; with the rule :data:`NETWORK`
-            what the words say.
+        probability: from which value on a voxel of ``suggestion`` belongs to the region.
         dilate_mm: how far the region is grown before the rule decides.
 
     Returns:
@@ -151,7 +150,10 @@ def decide(
     threshold: float | None
     if rule == NETWORK:
         threshold, warning = None, ""
-        words = f"voxels of which the calcium network holds at least {100 * probability:.0f} % for calcium"
+        words = (
+            "by the calcium network's probability, and by how far a voxel is on the way from the blood's "
+            f"{blood.mean:.0f} HU to the peak of its deposit"
+        )
         region = ""
         hot = _own_voxels(volume, suggestion, suggestion_affine, blood.mean)
     else:
@@ -186,7 +188,7 @@ def _threshold(volume: Volume, plane: AnnulusPlane | None, blood: Blood, rule: s
         return float(rule), f"fixed threshold of {float(rule):.0f} HU", ""
     if rule == PEAK_SHARE:
         least = blood.mean + MIN_SD_ABOVE_BLOOD * blood.sd
-        share = 100 * _share_of_peak(volume)
+        share = 100 * share_of_peak(volume)
         words = f"from {share:.0f} % of the way from the blood's {blood.mean:.0f} HU to the peak of each deposit"
         return least, words, ""
     if rule == LUMEN_100:
@@ -259,28 +261,45 @@ def _in_the_root(points: np.ndarray, plane: AnnulusPlane) -> np.ndarray:
     return (height >= -VALVE_BELOW_MM) & (height <= above) & (aside <= reach)
 
 
-def _share_of_peak(volume: Volume) -> float:
+def share_of_peak(volume: Volume) -> float:
+    """From which share of the way from the blood to its deposit's peak a voxel of this CT counts."""
     return float(np.interp(np.median(volume.grid.spacing), *SHARE_OF_PEAK))
+
+
+def least_peak(blood: Blood) -> float:
+    """HU that a deposit's peak has to reach: under 100 HU or 4 SD over the blood it is noise, or badly mixed contrast."""
+    return blood.mean + max(100.0, 4 * blood.sd)
+
+
+def toward_peak(volume: Volume, voxels: np.ndarray, blood: Blood, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """How far the ``voxels`` (n, 3) of a CT are on the way from the blood (0) to the peak of their deposit (1).
+
+    Args:
+        least: HU of all that is not among the voxels.
+
+    Returns:
+        (n,) shares, and (n,) the peaks in HU: the highest of ``voxels`` within :data:`PEAK_MM` along each axis.
+    """
+    low = voxels.min(axis=0)
+    values = np.asarray(volume.array[tuple(voxels.T)], np.float32)
+    image = np.full(voxels.max(axis=0) - low + 1, least, np.float32)
+    place = tuple((voxels - low).T)
+    image[place] = values
+    width = 2 * np.rint(PEAK_MM / volume.grid.spacing).astype(int) + 1
+    peak = ndimage.maximum_filter(image, size=tuple(int(n) for n in width), mode="nearest")[place]
+    return (values - blood.mean) / np.maximum(peak - blood.mean, 1.0), peak
 
 
 def _to_share_of_peak(
     volume: Volume, hot: np.ndarray, blood: Blood, least: float
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Those of the voxels ``hot`` (n, 3) that reach the share of their deposit's peak over the blood; thresholds' span.
-
-    A peak has to stand out from the blood by 100 HU and 4 SD: less is noise, or badly mixed contrast.
-    """
+    """Those of the voxels ``hot`` (n, 3) that reach their share of the way to the peak; the span of the thresholds."""
     if not len(hot):
         return hot, None
-    low = hot.min(axis=0)
+    _, peak = toward_peak(volume, hot, blood, least)
     values = np.asarray(volume.array[tuple(hot.T)], np.float32)
-    image = np.full(hot.max(axis=0) - low + 1, least, np.float32)
-    place = tuple((hot - low).T)
-    image[place] = values
-    width = 2 * np.rint(PEAK_MM / volume.grid.spacing).astype(int) + 1
-    peak = ndimage.maximum_filter(image, size=tuple(int(n) for n in width), mode="nearest")[place]
-    edge = np.maximum(blood.mean + _share_of_peak(volume) * (peak - blood.mean), least)
-    kept = (values >= edge) & (peak >= blood.mean + max(100.0, 4 * blood.sd))
+    edge = np.maximum(blood.mean + share_of_peak(volume) * (peak - blood.mean), least)
+    kept = (values >= edge) & (peak >= least_peak(blood))
     if not kept.any():
         return hot[kept], None
     return hot[kept], (float(edge[kept].min()), float(edge[kept].max()))

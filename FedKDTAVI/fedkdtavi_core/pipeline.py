@@ -72,7 +72,8 @@ def annotate(
         _look_twice(volume, annotation, seen.get("score"), bundle.metadata["thresholds"].get("root_sure"))
         annotation.landmarks |= reviewed
         if close.calcification is not None:
-            suggested = _suggested(volume, bundle, close.calcification)
+            points = {label_id: landmark.position for label_id, landmark in annotation.landmarks.items()}
+            suggested = _suggested(volume, bundle, close.calcification, points)
             annotation.suggestion, annotation.suggestion_affine = suggested
         annotation.provenance = _provenance(volume, bundle, seen, close)
         annotation.warnings += annotation.provenance["notes"]
@@ -177,18 +178,27 @@ def _look_twice(volume: Volume, predicted: Annotation, score: float | None, sure
     )
 
 
-def _suggested(volume: Volume, bundle: Bundle, seen: fine.Calcification) -> tuple[np.ndarray, np.ndarray]:
+def _suggested(
+    volume: Volume, bundle: Bundle, seen: fine.Calcification, points: Mapping[str, np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray]:
     """A network's suggestion, uint8, and its affine: a region on the student's crop, or voxels of the CT itself."""
-    from .calcium_share import in_voxels
+    from .calcium_voxels import decided
+    from .measurements.blood import root_blood
+    from .measurements.plane import annulus_plane
+    from .measurements.row import NotMeasurable
 
-    if seen.model == "calcium":
-        return in_voxels(volume, seen.probability, seen.grid, _calcium_share(bundle))
-    least = bundle.metadata["thresholds"].get("calc_probability", CALC_PROBABILITY)
-    return (seen.probability >= least).astype(np.uint8), seen.grid.affine
+    if seen.model != "calcium":
+        least = bundle.metadata["thresholds"].get("calc_probability", CALC_PROBABILITY)
+        return (seen.probability >= least).astype(np.uint8), seen.grid.affine
+    try:
+        blood = root_blood(volume, annulus_plane(points), points)
+    except NotMeasurable:
+        blood = None
+    return decided(volume, seen.probability, seen.grid, blood, _calcium_score(bundle))
 
 
-def _calcium_share(bundle: Bundle) -> float:
-    return float(bundle.metadata["thresholds"].get("calcium_share", CALC_PROBABILITY))
+def _calcium_score(bundle: Bundle) -> float:
+    return float(bundle.metadata["thresholds"].get("calcium_score", CALC_PROBABILITY))
 
 
 def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fine.FineResult) -> dict[str, Any]:
@@ -209,7 +219,7 @@ def _provenance(volume: Volume, bundle: Bundle, seen: dict[str, Any], close: fin
             "closer_look_mm": metadata["preprocessing"].get("closer_look_mm"),
             "aligned_look": metadata["preprocessing"].get("aligned_look"),
             "calcium_look": metadata["preprocessing"].get("calcium_look"),
-            "calcium_share": _calcium_share(bundle) if by_network else None,
+            "calcium_score": _calcium_score(bundle) if by_network else None,
             "raw_confidence": {i: round(one.raw, 4) for i, one in close.predictions.items()},
             "apart_mm": {i: round(one.apart_mm, 2) for i, one in close.predictions.items() if one.apart_mm is not None},
             "notes": close.notes,
@@ -224,14 +234,13 @@ def _decide_calcium(volume: Volume, annotation: Annotation) -> None:
     # The published thresholds are for the protocols of their papers. Within 3 mm of the true deposits of 24 phantoms
     # (soft to sharp kernels), Dice against the truth was 0.81 with half of the peak, 0.60 with lumen + 100 HU, 0.69
     # with 850 HU; for kernels outside the training's ranges 0.60, 0.50 and 0.
-    share = annotation.provenance.get("fine", {}).get("calcium_share")
+    by_network = annotation.provenance.get("fine", {}).get("calcium_score") is not None
     result = calcium.decide(
         volume,
         annotation.suggestion,
         annotation.suggestion_affine,
         annotation.landmarks,
-        rule=calcium.PEAK_SHARE if share is None else calcium.NETWORK,
-        probability=CALC_PROBABILITY if share is None else share,
+        rule=calcium.NETWORK if by_network else calcium.PEAK_SHARE,
     )
     annotation.calcification = result.mask
     annotation.provenance["calcium"] = result.to_dict()

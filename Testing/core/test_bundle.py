@@ -177,7 +177,7 @@ def _changed(path, value):
         ("preprocessing.aligned_look", 1.0, "must hold size, a multiple of 8"),
         ("preprocessing.calcium_look", {"size": 64, "spacing_mm": 0.85}, "calcium_look needs bundle_version 5"),
         ("preprocessing.calcium_look", {"size": 64, "spacing_mm": 9}, "calcium_look must hold size, a multiple of 8"),
-        ("thresholds.calcium_share", 0, "thresholds.calcium_share must be a number from 0.05 to 0.95"),
+        ("thresholds.calcium_score", 0, "thresholds.calcium_score must be a number from 0.05 to 0.95"),
         ("schema_version", None, "schema_version is None"),
         ("name", "", "name must be a text"),
         ("trained_on", None, "trained_on must be a text"),

@@ -263,16 +263,16 @@ def test_a_networks_own_voxels_count_as_they_are(root: Tube):
     ball = np.linalg.norm(ras - (root.center + 9 * root.u + 3 * root.v + 5 * root.n), axis=-1) <= 3.5
     dark = np.linalg.norm(ras - (root.center + 18 * root.u + 8 * root.n), axis=-1) <= 3  # tissue beside the tube
     voxels = (ball | dark).astype(np.uint8)
-    found = decide(root.volume, voxels, root.volume.affine, marks(root), rule=NETWORK, probability=0.6)
+    found = decide(root.volume, voxels, root.volume.affine, marks(root), rule=NETWORK)
     mask = found.mask.astype(bool)
     assert not mask[dark].any() and mask[root.volume.array >= 450][ball[root.volume.array >= 450]].all()
     assert np.all(ball[mask]) and np.count_nonzero(mask & (root.volume.array < 850)) > 50
-    assert "holds at least 60 % for calcium" in found.rule and "1 mm3" in found.rule and found.threshold_hu is None
+    assert "calcium network's probability" in found.rule and "1 mm3" in found.rule and found.threshold_hu is None
 
     low = np.argwhere(voxels).min(axis=0)
     high = np.argwhere(voxels).max(axis=0) + 1
     affine = root.volume.affine.copy()
     affine[:3, 3] = root.volume.grid.to_ras(low[None])[0]
     box = voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    again = decide(root.volume, box, affine, marks(root), rule=NETWORK, probability=0.6)
+    again = decide(root.volume, box, affine, marks(root), rule=NETWORK)
     assert np.array_equal(again.mask, found.mask)

@@ -231,12 +231,15 @@ def test_a_point_on_which_student_and_refiner_disagree_is_flagged(tmp_path):
 def test_what_the_calcium_network_holds_for_calcium_is_measured(tmp_path):
     network = tiny_bundle.student_model(heads=("calc",))
     meta = tiny_bundle.described(calcium_look={"size": 64, "spacing_mm": 0.85})
-    meta["thresholds"]["calcium_share"] = 0.6
+    meta["thresholds"]["calcium_score"] = 0.6
     ct = tiny_bundle.blob_volume()
     made = tiny_bundle.write_bundle(tmp_path / "b", calcium=network, meta=meta)
     found = pipeline.annotate(ct, made, device="cpu")
-    assert found.provenance["fine"]["calcium_share"] == 0.6
-    assert "calcium network holds at least 60 % for calcium" in found.provenance["calcium"]["rule"]
+    assert found.provenance["fine"]["calcium_score"] == 0.6
+    assert (
+        "by the calcium network's probability, and by how far a voxel is on the way from the blood's"
+        in found.provenance["calcium"]["rule"]
+    )
     assert found.provenance["calcium"]["threshold_hu"] is None
     places = ct.grid.to_ras(np.argwhere(found.calcification))
     np.testing.assert_allclose(places.mean(axis=0), CENTER + tiny_bundle.CALCIUM_OFFSET, atol=0.8)

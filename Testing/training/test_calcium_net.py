@@ -101,14 +101,14 @@ def test_it_is_trained_validated_and_comes_into_a_bundle(crops, tmp_path):
     student = tmp_path / "student.safetensors"
     networks.save(networks.build("teacher", {"channels": [4, 8]}), "teacher", student)
     weights = tmp_path / "run" / train.WEIGHTS
-    given = {"name": "x", "version": "1", "thresholds": {"calcium_share": 0.6}}
+    given = {"name": "x", "version": "1", "thresholds": {"calcium_score": 0.6}}
     made = export.assemble(tmp_path / "made", coarse, student, calcium=weights, **given)
     assert made["calcium"]["difference"] <= export.TOLERANCE
     found = verify(tmp_path / "made")
     assert found.metadata["preprocessing"]["calcium_look"] == {"size": 48, "spacing_mm": 1.25}
-    assert (found.metadata["bundle_version"], found.metadata["thresholds"]["calcium_share"]) == (5, 0.6)
+    assert (found.metadata["bundle_version"], found.metadata["thresholds"]["calcium_score"]) == (5, 0.6)
     card = found.read("docs/README.md").decode()
-    assert "at a crop of 60 mm at 1.25 mm: a CT's voxel counts from a mean probability of 0.6" in card
+    assert "at a crop of 60 mm at 1.25 mm, and by how far a voxel's HU are" in card
     assert found.session("calcium", "cpu")(np.zeros((1, 1, 48, 48, 48), np.float32))["calc"].shape == (1, 1) + (48,) * 3
 
     # Its weights can be read back, to be trained on.
@@ -122,7 +122,7 @@ def test_it_is_trained_validated_and_comes_into_a_bundle(crops, tmp_path):
     export.assemble(tmp_path / "next", coarse, student, calcium=found, name="x", version="2")
     kept = verify(tmp_path / "next")
     assert kept.read("models/calcium.onnx") == found.read("models/calcium.onnx")
-    assert kept.metadata["thresholds"]["calcium_share"] == 0.6
+    assert kept.metadata["thresholds"]["calcium_score"] == 0.6
     export.assemble(tmp_path / "none", found, student, calcium=coarse, name="x", version="3")
     assert "calcium" not in verify(tmp_path / "none").scans
 

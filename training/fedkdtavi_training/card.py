@@ -55,10 +55,9 @@ def text(
             f"{look['spacing_mm']:g} mm that lies along the root's own axes.\n"
         )
     if look := fed.get("calcium_look"):
-        share = metadata["thresholds"].get("calcium_share", 0.5)
         lines.append(
             f"Calcium is told by a network of its own, at a crop of {look['size'] * look['spacing_mm']:.0f} mm at "
-            f"{look['spacing_mm']:g} mm: a CT's voxel counts from a mean probability of {share:g}.\n"
+            f"{look['spacing_mm']:g} mm, and by how far a voxel's HU are on the way from blood to its deposit's peak.\n"
         )
     lines.append("| network | steps | phantoms | weights' digest | ONNX bytes | largest difference to torch |")
     lines.append("|---|---|---|---|---|---|")

@@ -190,8 +190,8 @@ def assemble(
     if not isinstance(coarse, Path):
         those = coarse.metadata["preprocessing"]
         fed, decided = {key: those[key] for key in _FED if key in those}, coarse.metadata["thresholds"]
-    if isinstance(calcium, Bundle) and (share := calcium.metadata["thresholds"].get("calcium_share")) is not None:
-        decided = decided | {"calcium_share": share}  # it goes with its network
+    if isinstance(calcium, Bundle) and (score := calcium.metadata["thresholds"].get("calcium_score")) is not None:
+        decided = decided | {"calcium_score": score}  # it goes with its network
     # How large a student's crop is, and how often it looks, is its own, not the coarse bundle's (older weights do not
     # say how large).
     told = loaded["student"][2]

@@ -33,7 +33,7 @@ THRESHOLDS: dict[str, tuple[float, float]] = {  # name -> least and greatest val
     "heart_ml": (0.0, 5000.0),  # coarse: heart classes together at least this
     "root_margin_mm": (0.0, 60.0),  # coarse: root centre at least this far inside the CT
     "calc_probability": (0.0, 1.0),  # student: voxels above this are suggested as calcification
-    "calcium_share": (0.05, 0.95),  # calcium network: a CT's voxel is calcium from this mean probability on
+    "calcium_score": (0.05, 0.95),  # with a calcium network: a CT's voxel is calcium from this score on
     "min_confidence": (0.0, 1.0),  # landmarks below this get a warning
 }
 

@@ -163,11 +163,14 @@ def number(path: Path) -> str:
 def _asked(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("request.json"))
+            asked = json.loads(archive.read("request.json"))
     except FileNotFoundError as error:
         raise UsageError(f"{path}: not found; give the request that the site has sent.") from error
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: is no request; give the {REQUEST} that the site has sent.") from error
+    if not isinstance(asked, dict):
+        raise InputError(f"{path}: is no request; give the {REQUEST} that the site has sent.")
+    return asked
 
 
 def approved(path: Path) -> str:

@@ -267,7 +267,7 @@ def share_of_peak(volume: Volume) -> float:
 
 
 def least_peak(blood: Blood) -> float:
-    """HU that a deposit's peak has to reach: under 100 HU or 4 SD over the blood it is noise, or badly mixed contrast."""
+    """HU that a deposit has to reach: under 100 HU or 4 SD over the blood it is noise, or badly mixed contrast."""
     return blood.mean + max(100.0, 4 * blood.sd)
 
 

@@ -73,8 +73,9 @@ $(federation_ready): pyproject.toml | $(venv_ready)
 demo: $(core_ready)
 	@set -e; ct="$(CT)"; force="$(if $(FORCE),--force)"; \
 	demo=""; if [ -z "$$ct" ]; then ct=$$(ls Resources/SampleData/*.nii.gz | head -n 1); demo="$(OUT)/$$(basename "$$ct" .nii.gz)"; fi; test -n "$$ct"; \
-	if [ -n "$$demo" ] && [ -z "$$force" ] && [ -f "$(OUT)/.written" ]; then \
-	  if [ "$$(cat "$$demo"/landmarks.mrk.json "$$demo"/calcification.seg.nrrd 2>/dev/null | cksum)" = "$$(cat "$(OUT)/.written")" ]; then force=--force; \
+	if [ -n "$$demo" ] && [ -n "$$force" ]; then rm -rf "$$demo"; \
+	elif [ -n "$$demo" ] && [ -f "$(OUT)/.written" ]; then \
+	  if [ "$$(cat "$$demo"/landmarks.mrk.json "$$demo"/calcification.seg.nrrd 2>/dev/null | cksum)" = "$$(cat "$(OUT)/.written")" ]; then rm -rf "$$demo"; \
 	  else echo "$$demo: its labels were changed since the last demo; make demo FORCE=1 replaces them." >&2; exit 2; fi; fi; \
 	echo "== Annotating $$ct"; \
 	$(VENV)/bin/fedkdtavi annotate "$$ct" --out "$(OUT)" $$force; \

@@ -2,7 +2,8 @@
 
 Slicer's ``PointEndInteractionEvent`` comes after a drag, but as well after a plain click and on a locked point, and
 carries no index. So the positions at its start are kept, the index comes from the node's attribute
-``Markups.MovingMarkupIndex``, and a point counts as moved only beyond 0.05 mm.
+``Markups.MovingMarkupIndex``, and a point counts as moved only beyond 0.05 mm. A key pressed over a point can leave a
+drag without an end; the next one then ends it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class PointTracker:
         self._observers = Observers()
         self._suppressions = 0
         self._start: np.ndarray | None = None
+        self._held: int | None = None
         self._known = self._statuses()
         for event, callback in (
             (node.PointStartInteractionEvent, self._onStart),
@@ -78,16 +80,20 @@ class PointTracker:
                 self._known = self._statuses()
 
     def _onStart(self, _caller: Any, _event: str) -> None:
-        self._start = self._positions()
+        self._finish(self._held)
+        self._start, self._held = self._positions(), self._heldIndex()
 
     def _onEnd(self, _caller: Any, _event: str) -> None:
+        self._finish(self._heldIndex())
+
+    def _finish(self, held: int | None) -> None:
+        """End the drag of the point ``held`` (None: of the whole node), if there is one."""
         start, self._start = self._start, None
         if start is None or self._suppressions:
             return
         now = self._positions()
         if len(now) != len(start) or self._node.GetLocked():
             return
-        held = self._heldIndex()
         own = [
             index
             for index in (range(len(now)) if held is None else [held])

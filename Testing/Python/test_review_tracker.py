@@ -71,6 +71,18 @@ def test_a_drag_counts_and_a_click_does_not(node, heard, tracker, by, told) -> N
     assert not tracker.interacting
 
 
+def test_a_drag_without_an_end_is_ended_by_the_next_one(node, heard, tracker) -> None:
+    node.SetAttribute("Markups.MovingMarkupIndex", "0")
+    node.InvokeCustomModifiedEvent(node.PointStartInteractionEvent)
+    node.SetNthControlPointPositionWorld(0, 2.0, 0.0, 0.0)  # dragged, then a key took the end away
+    drag(node, 1, 3.0)
+    assert heard.told == [("moved", [0]), ("moved", [1])]
+    assert not tracker.interacting
+    node.InvokeCustomModifiedEvent(node.PointStartInteractionEvent)  # a key over a point that nobody moved
+    drag(node, 2, 3.0)
+    assert heard.told[2:] == [("moved", [2])]
+
+
 def test_what_was_no_move_does_not_add_up(node, heard, tracker) -> None:
     before = list(node.GetNthControlPointPositionWorld(1))
     for _ in range(5):

@@ -30,13 +30,46 @@ class _Residual(nn.Module):
         return nn.functional.leaky_relu(x + self.second_norm(self.second(inner)), 0.01)
 
 
-def blocks(channels: int, count: int) -> nn.Sequential:
-    """``count`` residual blocks, one after another."""
+def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(_Residual(channels) for _ in range(count)))
 
 
-class Refiner(nn.Module):
-    """A residual UNet of three levels that begins and ends at half resolution, with the landmark heads alone.
+class HalfResolutionUNet(nn.Module):
+    """A residual UNet of three levels that begins and ends at half resolution, of refiner and calcium network.
+
+    Args:
+        in_channels: of the image.
+        channels: at half, a quarter and an eighth of the resolution.
+        kernel: of the stem, even: half voxel h covers the voxels 2 h and 2 h + 1, and kernel / 2 - 1 on either side.
+        deepest: residual blocks at an eighth of the resolution.
+    """
+
+    def __init__(self, in_channels: int, channels: tuple[int, int, int], kernel: int, deepest: int) -> None:
+        super().__init__()
+        self.arguments = {"in_channels": in_channels, "channels": list(channels)}
+        first, second, third = channels
+        self.stem = nn.Conv3d(in_channels, first, kernel, stride=2, padding=kernel // 2 - 1)
+        self.down_1 = _blocks(first, 2)
+        self.to_2 = nn.Conv3d(first, second, 2, stride=2)
+        self.down_2 = _blocks(second, 2)
+        self.to_3 = nn.Conv3d(second, third, 2, stride=2)
+        self.deepest = _blocks(third, deepest)
+        self.from_3 = nn.ConvTranspose3d(third, second, 2, stride=2)
+        self.up_2 = _blocks(second, 1)
+        self.from_2 = nn.ConvTranspose3d(second, first, 2, stride=2)
+        self.up_1 = _blocks(first, 2)
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, in_channels, S, S, S) -> (B, channels[0], S/2, S/2, S/2); S a multiple of 8."""
+        first = self.down_1(nn.functional.leaky_relu(self.stem(image), 0.01))
+        second = self.down_2(self.to_2(first))
+        x = self.deepest(self.to_3(second))
+        x = self.up_2(self.from_3(x) + second)
+        return self.up_1(self.from_2(x) + first)
+
+
+class Refiner(HalfResolutionUNet):
+    """The trunk with the landmark heads alone.
 
     ``image`` (B, 1, S, S, S) float32 = ``intensity.normalise(HU)``, S a multiple of 8 -> ``hps`` (B, 5, S/2, ...) and
     ``ms`` (B, 2, S/2, ...) logits.
@@ -47,31 +80,10 @@ class Refiner(nn.Module):
     """
 
     def __init__(self, in_channels: int = 1, channels: tuple[int, int, int] = (24, 48, 64)) -> None:
-        super().__init__()
-        self.arguments = {"in_channels": in_channels, "channels": list(channels)}
-        first, second, third = channels
-        # A kernel of 4: half voxel h covers the voxels 2 h and 2 h + 1 and their neighbours.
-        self.stem = nn.Conv3d(in_channels, first, 4, stride=2, padding=1)
-        self.down_1 = blocks(first, 2)
-        self.to_2 = nn.Conv3d(first, second, 2, stride=2)
-        self.down_2 = blocks(second, 2)
-        self.to_3 = nn.Conv3d(second, third, 2, stride=2)
-        self.deepest = blocks(third, 3)
-        self.from_3 = nn.ConvTranspose3d(third, second, 2, stride=2)
-        self.up_2 = blocks(second, 1)
-        self.from_2 = nn.ConvTranspose3d(second, first, 2, stride=2)
-        self.up_1 = blocks(first, 2)
+        super().__init__(in_channels, channels, kernel=4, deepest=3)
         self.heads = nn.ModuleDict(
-            {head: nn.Conv3d(first, len(schema.HEADS[head]), 1) for head in schema.LANDMARK_HEADS}
+            {head: nn.Conv3d(channels[0], len(schema.HEADS[head]), 1) for head in schema.LANDMARK_HEADS}
         )
-
-    def features(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 1, S, S, S) -> (B, channels[0], S/2, S/2, S/2)."""
-        first = self.down_1(nn.functional.leaky_relu(self.stem(image), 0.01))
-        second = self.down_2(self.to_2(first))
-        x = self.deepest(self.to_3(second))
-        x = self.up_2(self.from_3(x) + second)
-        return self.up_1(self.from_2(x) + first)
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         features = self.features(image)

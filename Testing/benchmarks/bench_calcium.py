@@ -6,7 +6,7 @@
 Dice against the truth on the CT's own voxels, over CTs that have calcium or were given some:
 
 - ``product``: `fedkdtavi annotate` as it is; a refused assessment counts as empty.
-- ``true region``: its rule (a share of each deposit peak) within 2 mm of the true deposits: what the region costs.
+- ``true region``: the rule of HU alone (a share of each deposit's peak) within 2 mm of the true deposits.
 - ``best threshold``: the one threshold of HU, chosen with the truth at hand, within 4 mm of the true deposits.
   No rule of one threshold can do better on this CT: what is lost here was lost in the scanner (slices, kernel, voxels).
 

@@ -4,6 +4,11 @@ Nothing here runs by itself. ``slicer.packaging.pip_ensure`` is not used: it tel
 opens a dialog of its own on failure, and does nothing in Slicer's testing mode. pip runs as Slicer runs it, as a child
 of PythonSlicer, and every version that is installed already goes in as a constraint: nothing of Slicer's is exchanged.
 
+There is no cancel. One run of pip downloads and unpacks; it does not read its standard input, so cancelling would be
+killing it. pip takes an upgrade back after an error of its own only: killed, it leaves a package half unpacked in
+Slicer's own folder, or an old version gone and no new one in its place. Long waits for a network that is not there are
+cut short by pip's own ``--timeout`` and ``--retries`` instead.
+
 >>> plan = installPlan()
 >>> if plan.packages and agreed(plan.text):
 ...     install(plan)

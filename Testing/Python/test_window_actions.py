@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("qt")
+import qt
 import slicer
 from pythonqt import loadModule
 from pythonqt.modules import enter, leave
 from window_case import MODULE, texts
 
 from FedKDTAVILib.annotateJob import JobResult
-from FedKDTAVILib.siteCase import siteCases
-from FedKDTAVILib.widget import bundlePanel, dialogs, installPanel, runPanel
+from FedKDTAVILib.fileExport import ExportedFiles
+from FedKDTAVILib.siteCase import CaseSummary, siteCases
+from FedKDTAVILib.widget import bundlePanel, dialogs, exportPanel, installPanel, runPanel
 
 pytest_plugins = ["window_case"]  # the fixtures widget and case
 
@@ -96,6 +98,24 @@ class TestRun:
         answer = 1
         case.ui.runButton.click()
         assert FakeJob.last.options["landmarks"] is None
+
+    def test_showing_what_was_kept_says_so_and_starts_nothing(self, case, jobs, monkeypatch, annotation):
+        case.ui.acceptButton.click()
+        monkeypatch.setattr(dialogs, "choose", lambda *_: 0)
+        case.ui.runButton.click()
+        job, seen = jobs.last, []
+
+        def keep(*_) -> None:
+            cursor = qt.QApplication.overrideCursor()
+            case.ui.runButton.click()
+            seen.append((case.ui.runButton.toolTip, cursor is not None and cursor.shape() == qt.Qt.WaitCursor))
+
+        monkeypatch.setattr(runPanel, "keepReviewed", keep)
+        job.onFinished(JobResult(annotation))
+        assert seen == [("The labels are being shown; wait.", True)]
+        assert jobs.last is job
+        assert qt.QApplication.overrideCursor() is None
+        assert case.ui.runButton.enabled and case.window.workspace.session is not None
 
     def test_run_goes_on_while_another_module_is_shown(self, widget, ctVolumeNode, jobs, annotation):
         widget.window.workspace.parameterNode.inputVolume = ctVolumeNode
@@ -187,6 +207,49 @@ class TestExport:
         case.ui.exportFilesButton.click()
         assert (tmp_path / "fedkdtavi-labels" / "landmarks.mrk.json").is_file()
         assert str(tmp_path) in case.ui.exportLabel.text
+
+    @pytest.mark.parametrize("button", ["exportCaseButton", "exportFilesButton", "nextCaseButton"])
+    def test_writing_says_so_and_a_double_click_writes_once(self, case, tmp_path, monkeypatch, button):
+        ui, seen = case.ui, []
+        ui.siteFolder.currentPath = str(tmp_path)
+        monkeypatch.setattr(dialogs, "folder", lambda *_: tmp_path)
+        # There is another case to go on to, or the button stays shut.
+        monkeypatch.setattr(exportPanel, "nextCase", lambda *_: CaseSummary(tmp_path / "other", "other", 0, 9))
+        monkeypatch.setattr(case.window.panel(exportPanel.ExportPanel), "_open", seen.append)
+        case.window.refresh()
+        again = getattr(ui, button)
+        assert again.enabled
+
+        def write(*_, **__) -> Path:
+            cursor = qt.QApplication.overrideCursor()
+            seen.append((ui.exportLabel.text, cursor is not None and cursor.shape() == qt.Qt.WaitCursor))
+            if len(seen) > 2:
+                return tmp_path
+            again.click()  # meanwhile
+            qt.QTimer.singleShot(0, again.click)  # waits until the window is live again
+            return tmp_path
+
+        monkeypatch.setattr(exportPanel, "exportCase", write)
+        monkeypatch.setattr(exportPanel, "exportFiles", lambda *_, **__: ExportedFiles(write(), ()))
+        again.click()
+        slicer.app.processEvents()
+        opened = [tmp_path / "other"] if button == "nextCaseButton" else []
+        assert seen[1:] == opened
+        sentence, waiting = seen[0]
+        assert sentence.startswith("Saving the") and waiting
+        assert qt.QApplication.overrideCursor() is None
+        assert ui.exportLabel.text.startswith("Saved") and again.enabled
+
+    def test_what_could_not_be_written_leaves_the_window_live(self, case, tmp_path, monkeypatch):
+        def full(*_, **__):
+            raise OSError("the disk is full")
+
+        monkeypatch.setattr(exportPanel, "exportCase", full)
+        case.ui.siteFolder.currentPath = str(tmp_path)
+        case.ui.exportCaseButton.click()
+        assert "disk is full" in case.ui.problemLabel.text
+        assert case.ui.exportLabel.text == "" and case.ui.exportCaseButton.enabled
+        assert qt.QApplication.overrideCursor() is None
 
     def test_folder_that_cannot_be_written_is_said(self, case, tmp_path):
         place = tmp_path / "file"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
 
 from fedkdtavi_core.errors import FedKDTAVIError
@@ -64,8 +66,8 @@ class ExportPanel(Panel):
 
     def onExportCase(self, checked: bool = False) -> None:
         """Write the case into the site dataset."""
-        with self.sayingProblems(), dialogs.waiting():
-            self._export()
+        with self.sayingProblems():
+            self._write(_("Saving the case; wait."), self._export)
         self._list()
         self.workspace.changed()
 
@@ -78,10 +80,8 @@ class ExportPanel(Panel):
         question = _("{folder} is there already. Replace it?").format(folder=target)
         if target.exists() and not dialogs.confirm(question, _("Save files")):
             return
-        with self.sayingProblems(), dialogs.waiting():
-            self.workspace.session.settle()
-            written = exportFiles(self.workspace.session.case, target, replace=target.exists())
-            self._said = " ".join([_("Saved in {folder}.").format(folder=target), *written.notes])
+        with self.sayingProblems():
+            self._write(_("Saving the files; wait."), lambda: self._exportFiles(target))
         self.workspace.changed()
 
     def onOpenCase(self, checked: bool = False) -> None:
@@ -98,13 +98,40 @@ class ExportPanel(Panel):
     def onNextCase(self, checked: bool = False) -> None:
         """Save this case and open the next."""
         with self.sayingProblems():
-            with dialogs.waiting():
-                self._export()
+            written = self._write(_("Saving the case; wait."), self._export)
             self._list()
             following = self._next()
-            if following is not None:
+            if written and following is not None:
                 self._open(following.path)
         self.workspace.changed()
+
+    def _write(self, sentence: str, write: Callable[[], None]) -> bool:
+        """Write, with the mouse and a sentence saying so; False when it was not begun.
+
+        A CT takes seconds to write. The second click of a double click comes meanwhile, or lies in the queue of events
+        until the end: both times it finds the buttons shut.
+        """
+        if self.workspace.busy or self.workspace.session is None:
+            return False
+        self.workspace.busy = self._said = sentence
+        try:
+            self.workspace.changed()
+            with dialogs.waiting():
+                if self.workspace.session is None:  # the scene was closed while the sentence was drawn
+                    return False
+                write()
+                return True
+        finally:
+            slicer.app.processEvents()
+            self.workspace.busy = ""
+            if self._said == sentence:
+                self._said = ""
+
+    def _exportFiles(self, target: Path) -> None:
+        session = self.workspace.session
+        session.settle()
+        written = exportFiles(session.case, target, replace=target.exists())
+        self._said = " ".join([_("Saved in {folder}.").format(folder=target), *written.notes])
 
     def _export(self) -> None:
         session = self.workspace.session

@@ -87,20 +87,30 @@ class RunPanel(Panel):
         """The run has ended, however it did."""
         job, self.job = self.job, None
         kept, self._kept = self._kept, None
-        self.workspace.busy = ""
         self._log, self._words = result.log, " ".join(result.notes)
+        try:
+            self._take(job, result, kept)
+        finally:
+            self.workspace.busy = ""
+        self.workspace.openReview()
+
+    def _take(self, job: AnnotateJob, result: JobResult, kept) -> None:
         if result.code == "cancelled":
             self._words = result.sentence
         elif result.annotation is None:
             self.workspace.problem = result.sentence
-        elif job.volumeNode is None:
-            self._words = _("The CT was closed meanwhile; nothing is shown.")
         else:
-            self._show(job.volumeNode, result.annotation, kept)
-        self.workspace.openReview()
+            self._show(job, result.annotation, kept)
 
-    def _show(self, volumeNode, annotation, kept) -> None:
-        with self.sayingProblems():
+    def _show(self, job: AnnotateJob, annotation, kept) -> None:
+        # Busy until the nodes hold it: a click meanwhile must not start another run, or a review of half of it.
+        self.workspace.busy = _("The labels are being shown; wait.")
+        self.workspace.changed()
+        with self.sayingProblems(), dialogs.waiting():
+            volumeNode = job.volumeNode
+            if volumeNode is None:
+                self._words = _("The CT was closed meanwhile; nothing is shown.")
+                return
             if kept is not None:
                 keepReviewed(annotation, kept)
             # The person may have gone to another module meanwhile.

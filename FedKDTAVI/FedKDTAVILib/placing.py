@@ -31,6 +31,7 @@ class Placing:
             InputError: the node has no such point.
         """
         self.stop()
+        session.finishDrag()
         node = session.case.landmarks
         index = pointIndex(node, labelId)
         if node.GetNthControlPointPositionStatus(index) == node.PositionMissing:

@@ -41,6 +41,9 @@ class ReviewSession:
         onChange: is called after every change of a label and of the label that is looked at.
         onEnd: is called once, when the session is over, for whatever reason.
         cache: holds the CT; share it with the live measurements.
+        buttonHeld: tells whether a mouse button is down. A drag while none is has lost its end, and whatever the panel
+            asks for next ends it; default: never down.
+        later: calls back once what happens now is done; with it, a drag without an end is noticed at once.
 
     Raises:
         InputError: a node is gone, a point is there twice, a non-linear transform stands above one, or the CT is
@@ -55,12 +58,16 @@ class ReviewSession:
         onChange: Callable[[], None] | None = None,
         onEnd: Callable[[], None] | None = None,
         cache: VolumeCache | None = None,
+        buttonHeld: Callable[[], bool] | None = None,
+        later: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self.case = case
         self.reviewer = reviewer
         self.onChange = onChange
         self.onEnd = onEnd
         self._cache = cache or VolumeCache()
+        self._buttonHeld = buttonHeld or (lambda: False)
+        self._later = later
         case.checkVolume()
         self._nodes = ReviewNodes(case)
         kept = case.state.read().get("review") or {}
@@ -94,31 +101,35 @@ class ReviewSession:
 
         Stays, with None, where there is nothing to accept (:meth:`ReviewQueue.whyNotAccept`).
         """
+        self.finishDrag()
         if self.queue.whyNotAccept():
             return None
         return self._decide(self.queue.accept(), advance)
 
     def markAbsent(self, *, advance: bool = True) -> Step | None:
         """The label that is looked at is not there, or cannot be seen; then go on."""
+        self.finishDrag()
         return self._decide(self.queue.markAbsent(), advance)
 
     def restorePrediction(self) -> Step | None:
         """The label that is looked at goes back to what the model said."""
+        self.finishDrag()
         return self._decide(self.queue.restorePrediction(), False)
 
     def settle(self) -> tuple[str, ...]:
         """Accept what a person has changed but not accepted, as before an export; returns these label ids."""
+        self.finishDrag()
         changed = self.queue.unaccepted
         for labelId in changed:
             self._decide(self.queue.accept(labelId), False)
         return changed
 
     def undo(self) -> Step | None:
-        """Take back the last step and look at its label; None when there is none, or during a drag."""
+        """Take back the last step and look at its label; None when there is none, or while the mouse holds a point."""
         return self._move(self._undo.undo)
 
     def redo(self) -> Step | None:
-        """Do the last undone step again and look at its label; None when there is none, or during a drag."""
+        """Do the last undone step again and look at its label; None as for :meth:`undo`."""
         return self._move(self._undo.redo)
 
     @property
@@ -135,6 +146,12 @@ class ReviewSession:
     def interacting(self) -> bool:
         """Is a person dragging right now? The slice views stay still then."""
         return any(tracker.interacting for tracker in self._trackers)
+
+    def finishDrag(self) -> None:
+        """End a drag whose end never came, as after the key "s" over a point; one with the mouse held goes on."""
+        if self.isActive and self.interacting and not self._buttonHeld():
+            for tracker in self._trackers:
+                tracker.finish()
 
     def end(self) -> None:
         """Stop listening; can be called again."""
@@ -186,6 +203,8 @@ class ReviewSession:
     def _observe(self) -> None:
         scene = slicer.mrmlScene if self.case.landmarks.GetScene() is None else self.case.landmarks.GetScene()
         self._trackers = [PointTracker(node, self) for node in (self.case.landmarks, self.case.contour)]
+        for node in (self.case.landmarks, self.case.contour):
+            self._observers.add(node, node.PointStartInteractionEvent, self._onDragStart)
         self._observers.add(scene, scene.StartCloseEvent, self._onSceneClose)
         self._observers.add(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeRemoved)
         segmentation = self.case.segmentation.GetSegmentation()
@@ -201,6 +220,13 @@ class ReviewSession:
             self.case.state.node,
             self.case.parameterNode,
         )
+
+    def _onDragStart(self, caller: Any, _event: str) -> None:
+        for tracker in self._trackers:
+            if tracker.node is not caller:
+                tracker.finish()
+        if self._later is not None:
+            self._later(self.finishDrag)
 
     def _onSceneClose(self, _caller: Any, _event: str) -> None:
         self.end()
@@ -273,6 +299,7 @@ class ReviewSession:
         self._nodes.keepRecords(states, self.reviewer)
 
     def _move(self, move: Callable[[], Step | None]) -> Step | None:
+        self.finishDrag()
         step = None if self.interacting or not self.isActive else move()
         if step is not None:
             self.queue.select(next(iter(step.after)))
@@ -281,6 +308,7 @@ class ReviewSession:
         return step
 
     def _look(self, select: Callable[[], str]) -> None:
+        self.finishDrag()
         select()
         self._keepPlace()
         self._changed()

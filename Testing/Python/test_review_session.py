@@ -223,15 +223,6 @@ def test_undo_looks_at_what_it_changed(session, caseNodes) -> None:
     assert session.queue.current == "ms_upper"
 
 
-def test_no_undo_during_a_drag(session, caseNodes) -> None:
-    session.accept()
-    caseNodes.landmarks.InvokeCustomModifiedEvent(caseNodes.landmarks.PointStartInteractionEvent)
-    assert session.interacting
-    assert session.undo() is None
-    caseNodes.landmarks.InvokeCustomModifiedEvent(caseNodes.landmarks.PointEndInteractionEvent)
-    assert session.undo() is not None
-
-
 def test_programs_do_not_count(session, caseNodes) -> None:
     with session.suppressed():
         landmarkNodes.setPointState(caseNodes.landmarks, "hinge_rcc", (0.0, 0.0, 0.0), Status.PREDICTED)

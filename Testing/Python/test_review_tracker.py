@@ -38,6 +38,14 @@ def drag(node, index: int, by: float, *, held: int | None = None) -> None:
     node.SetAttribute("Markups.MovingMarkupIndex", "")
 
 
+def snap(node, index: int, by: float) -> None:
+    """What the key "s" over a point does: a start and a move, but no end (vtkSlicerMarkupsWidget)."""
+    node.SetAttribute("Markups.MovingMarkupIndex", str(index))
+    node.InvokeCustomModifiedEvent(node.PointStartInteractionEvent)
+    position = np.array(node.GetNthControlPointPositionWorld(index))
+    node.SetNthControlPointPositionWorld(index, *(position + [by, 0, 0]))
+
+
 def observedEvents(target) -> list[int]:
     """Events of a VTK object that anybody observes: VTK's own, and those of MRML, markups and segmentations."""
     events = (*range(2, 120), *range(17000, 24100), *range(62000, 62200), *range(66000, 67000))
@@ -69,18 +77,6 @@ def test_a_drag_counts_and_a_click_does_not(node, heard, tracker, by, told) -> N
     drag(node, 1, by)
     assert heard.told == told
     assert not tracker.interacting
-
-
-def test_a_drag_without_an_end_is_ended_by_the_next_one(node, heard, tracker) -> None:
-    node.SetAttribute("Markups.MovingMarkupIndex", "0")
-    node.InvokeCustomModifiedEvent(node.PointStartInteractionEvent)
-    node.SetNthControlPointPositionWorld(0, 2.0, 0.0, 0.0)  # dragged, then a key took the end away
-    drag(node, 1, 3.0)
-    assert heard.told == [("moved", [0]), ("moved", [1])]
-    assert not tracker.interacting
-    node.InvokeCustomModifiedEvent(node.PointStartInteractionEvent)  # a key over a point that nobody moved
-    drag(node, 2, 3.0)
-    assert heard.told[2:] == [("moved", [2])]
 
 
 def test_what_was_no_move_does_not_add_up(node, heard, tracker) -> None:
@@ -126,6 +122,40 @@ def test_placed_and_deleted(node, heard, tracker) -> None:
     node.SetNthControlPointPositionWorld(1, 3.0, 0.0, 0.0)
     node.SetNthControlPointPositionMissing(2)
     assert heard.told == [("unset", 1, False), ("placed", 1), ("unset", 2, True)]
+
+
+def test_the_next_drag_ends_one_without_an_end(node, heard, tracker) -> None:
+    snap(node, 1, 2.0)
+    assert heard.told == [] and tracker.interacting
+    drag(node, 2, 3.0)
+    assert heard.told == [("moved", [1]), ("moved", [2])]
+    assert not tracker.interacting
+
+
+def test_placing_and_deleting_end_one_without_an_end(node, heard, tracker) -> None:
+    node.UnsetNthControlPointPosition(0)
+    snap(node, 1, 2.0)
+    node.SetNthControlPointPositionWorld(0, 1.0, 1.0, 1.0)
+    snap(node, 1, 2.0)
+    node.UnsetNthControlPointPosition(2)
+    assert heard.told == [("unset", 0, False), ("moved", [1]), ("placed", 0), ("moved", [1]), ("unset", 2, False)]
+
+
+def test_an_end_that_comes_after_all_tells_the_rest(node, heard, tracker) -> None:
+    snap(node, 1, 2.0)
+    tracker.finish()
+    tracker.finish()
+    assert heard.told == [("moved", [1])]
+    assert not node.GetAttribute("Markups.MovingMarkupIndex")
+    with tracker.suppressed():
+        node.SetNthControlPointPositionWorld(1, 0.0, 0.0, 0.0)  # a program, as undo does it
+    node.InvokeCustomModifiedEvent(node.PointEndInteractionEvent)
+    assert heard.told == [("moved", [1])]
+    snap(node, 1, 2.0)
+    tracker.finish()
+    node.SetNthControlPointPositionWorld(1, 9.0, 0.0, 0.0)
+    node.InvokeCustomModifiedEvent(node.PointEndInteractionEvent)
+    assert heard.told == [("moved", [1])] * 3
 
 
 def test_a_curve_gains_and_loses_points(scene, heard) -> None:

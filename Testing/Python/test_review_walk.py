@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 from test_review_session import content
-from test_review_tracker import drag, observedEvents
+from test_review_tracker import drag, observedEvents, snap
 
 from fedkdtavi_core import schema
 from FedKDTAVILib import calcificationNodes, contourNodes, landmarkNodes
@@ -35,6 +35,13 @@ class Walker:
         index = self.random.randrange(7)
         if self.case.landmarks.GetNthControlPointPositionStatus(index) == self.case.landmarks.PositionDefined:
             drag(self.case.landmarks, index, self.random.choice([0.0, 0.03, 0.5, 3.0]))
+
+    def doSnap(self) -> None:
+        """The key "s" over a point, and then whatever key of the review."""
+        index = self.random.randrange(7)
+        if self.case.landmarks.GetNthControlPointPositionStatus(index) == self.case.landmarks.PositionDefined:
+            snap(self.case.landmarks, index, self.random.choice([0.0, 0.03, 2.0]))
+            self.random.choice([self.doSelect, self.doAccept, self.doMarkAbsent, self.doRestore, self.doUndo])()
 
     def doDragContour(self) -> None:
         count = self.case.contour.GetNumberOfControlPoints()

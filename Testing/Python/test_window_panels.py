@@ -7,11 +7,13 @@ import pytest
 pytest.importorskip("qt")
 import qt
 import slicer
+from PySide6.QtTest import QTest
 from pythonqt.modules import enter, leave
+from test_review_tracker import snap
 from window_case import texts
 
 from fedkdtavi_core import schema
-from FedKDTAVILib.landmarkNodes import pointIndex
+from FedKDTAVILib.landmarkNodes import pointIndex, pointState
 from FedKDTAVILib.widget import dialogs
 from FedKDTAVILib.widget.segmentPanel import SegmentPanel
 from FedKDTAVILib.widget.shortcuts import KEYS
@@ -102,6 +104,29 @@ class TestReview:
         assert case.window.workspace.session is None
         assert case.ui.acceptButton.toolTip.startswith("There is nothing to review.")
         assert case.ui.measureTable.rowCount == 0
+
+    def test_snapped_point_is_corrected_at_once_and_a_dragged_one_is_not(self, case):
+        session, node = case.window.workspace.session, case.window.workspace.caseNodes.landmarks
+        case.parent.show()
+        QTest.mousePress(case.parent, qt.Qt.LeftButton)
+        snap(node, pointIndex(node, "ostium_lca"), 2.0)
+        slicer.app.processEvents()
+        assert session.interacting and session.queue.status("ostium_lca") == "predicted"
+        node.InvokeCustomModifiedEvent(node.PointEndInteractionEvent)
+        assert session.queue.status("ostium_lca") == "corrected"
+        QTest.mouseRelease(case.parent, qt.Qt.LeftButton)
+        snap(node, pointIndex(node, "ostium_rca"), 2.0)  # the key "s"
+        assert session.interacting
+        slicer.app.processEvents()
+        assert not session.interacting and session.queue.status("ostium_rca") == "corrected"
+        assert case.ui.reviewLabel.text == "2 of 9 reviewed"
+
+    def test_snapped_point_is_kept_when_the_review_closes(self, case):
+        nodes = case.window.workspace.caseNodes
+        snap(nodes.landmarks, pointIndex(nodes.landmarks, "ostium_lca"), 2.0)
+        case.window.workspace.closeReview()
+        assert pointState(nodes.landmarks, "ostium_lca").status == "corrected"
+        slicer.app.processEvents()  # the look at the drag comes too late and does nothing
 
     def test_scene_closes_during_the_review(self, case):
         slicer.mrmlScene.Clear(0)

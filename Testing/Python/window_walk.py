@@ -23,7 +23,7 @@ import pythonqt  # noqa: E402
 pythonqt.start()
 import slicer  # noqa: E402
 from pythonqt.modules import enter, leave  # noqa: E402
-from test_review_tracker import drag  # noqa: E402
+from test_review_tracker import drag, snap  # noqa: E402
 
 REVIEWED = ("absent", "corrected", "confirmed")
 BUTTONS = ("previous", "next", "accept", "absent", "restore", "undo", "redo")
@@ -63,6 +63,15 @@ class WindowWalk:
         defined = nodes.landmarks.GetNthControlPointPositionStatus(index) == nodes.landmarks.PositionDefined
         if defined:
             drag(nodes.landmarks, index, self.random.choice([0.03, 0.5, 3.0]))
+
+    def doSnap(self) -> None:
+        nodes = self.workspace.caseNodes
+        index = self.random.randrange(7)
+        if nodes is None or nodes.landmarks.GetNthControlPointPositionStatus(index) != nodes.landmarks.PositionDefined:
+            return
+        snap(nodes.landmarks, index, self.random.choice([0.03, 2.0]))
+        self.random.choice([self.press, slicer.app.processEvents])()
+        slicer.app.processEvents()
 
     def doPaint(self) -> None:
         nodes = self.workspace.caseNodes

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import qt
+import slicer
 from slicer.i18n import tr as _
 
 from fedkdtavi_core.errors import FedKDTAVIError
@@ -107,6 +109,8 @@ class Workspace:
                     onChange=self.changed,
                     onEnd=self._onReviewEnd,
                     cache=self.cache,
+                    buttonHeld=lambda: bool(slicer.app.mouseButtons()),
+                    later=lambda call: qt.QTimer.singleShot(0, call),
                 )
             except FedKDTAVIError as error:
                 self.problem = str(error)
@@ -115,7 +119,12 @@ class Workspace:
     def closeReview(self) -> None:
         """Stop watching the nodes; what was reviewed stays in them."""
         if self.session is not None:
-            session, self.session = self.session, None
+            session = self.session
+            try:
+                session.finishDrag()
+            except FedKDTAVIError as error:
+                self.problem = str(error)
+            self.session = None
             session.end()
 
     def forgetScene(self) -> None:

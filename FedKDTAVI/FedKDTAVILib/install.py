@@ -3,11 +3,13 @@
 Nothing here runs by itself. ``slicer.packaging.pip_ensure`` is not used: it tells no sizes, takes no folder of wheels,
 opens a dialog of its own on failure, and does nothing in Slicer's testing mode. pip runs as Slicer runs it, as a child
 of PythonSlicer, and every version that is installed already goes in as a constraint: nothing of Slicer's is exchanged.
+It can be cancelled: ``onIdle`` raises :class:`InstallCancelled`. Killing PythonSlicer ends only a launcher, so pip runs
+under the core's own watch, which ends it when its standard input closes, and when its parent is gone.
 
-There is no cancel. One run of pip downloads and unpacks; it does not read its standard input, so cancelling would be
-killing it. pip takes an upgrade back after an error of its own only: killed, it leaves a package half unpacked in
-Slicer's own folder, or an old version gone and no new one in its place. Long waits for a network that is not there are
-cut short by pip's own ``--timeout`` and ``--retries`` instead.
+pip takes an upgrade back after an error of its own only. What it leaves half done when it is stopped is one of the
+packages asked for, or one that was not there before, as all others are held by the constraints:
+:mod:`~.installRemains` makes it count as missing. Long waits for a network that is not there are cut short by pip's own
+``--timeout`` and ``--retries``.
 
 >>> plan = installPlan()
 >>> if plan.packages and agreed(plan.text):
@@ -35,6 +37,7 @@ from fedkdtavi_core.errors import FedKDTAVIError
 
 from . import ownPackages
 from .blockingProcess import BlockingProcess
+from .installRemains import InstallRemains
 from .installSentences import importSentence, pipSentence
 from .process import Ended
 from .resources import resourcePath
@@ -49,7 +52,11 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")
 APPROXIMATE_MB = {"onnxruntime": 17.2, "nibabel": 3.4, "matplotlib": 12.3}
 # A firewall that drops packets must not keep a person waiting for minutes.
 _PATIENCE = ["--retries", "1", "--timeout", "10"]
-_PIP = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--prefer-binary", *_PATIENCE]
+_WATCHED = (
+    "import runpy; from fedkdtavi_core.cli.stop import stoppable\n"
+    "with stoppable(on_stdin_close=True): runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
+_PIP = ["-c", _WATCHED, "install", "--no-input", "--disable-pip-version-check", "--prefer-binary", *_PATIENCE]
 _TIMEOUT_S = 5.0
 _TRIAL = (
     "from fedkdtavi_core import folders; folders.use_packages(); "
@@ -65,6 +72,15 @@ class InstallError(FedKDTAVIError):
     def __init__(self, sentence: str, log: str = "") -> None:
         super().__init__(sentence)
         self.log = log
+
+
+class InstallCancelled(InstallError):
+    """A person wants no installation after all."""
+
+    code = "cancelled"
+
+    def __init__(self, sentence: str = "", log: str = "") -> None:
+        super().__init__(sentence or _("Cancelled; nothing was installed."), log)
 
 
 @dataclass(frozen=True)
@@ -200,7 +216,7 @@ def installPlan(
     Args:
         wheelFolder: folder with wheels, for a computer without network; "" for pip's own index.
         askIndex: look up exact versions and sizes in pip's index; without it, nothing is sent anywhere.
-        onIdle: called some twenty times a second meanwhile.
+        onIdle: called some twenty times a second meanwhile; may raise InstallCancelled.
 
     Returns:
         The InstallPlan; without packages when nothing is missing.
@@ -234,17 +250,30 @@ def installPlan(
 def install(plan: InstallPlan, onIdle: Callable[[], None] | None = None) -> None:
     """Install what the plan names, and try it. To be called only after a person has agreed to ``plan.text``.
 
+    Args:
+        plan: what to install.
+        onIdle: called some twenty times a second meanwhile; may raise InstallCancelled.
+
     Raises:
         InstallError: it failed; the sentence says what to do.
+        InstallCancelled: it was stopped; it can be repeated.
     """
-    wanted = missing()
-    if wanted:
-        if ownPackages.areNeeded():
-            _installApart(wanted, plan, onIdle)
-        else:
-            _pip([str(requirement) for requirement in wanted], wanted, plan.wheelFolder, onIdle)
-        importlib.invalidate_caches()
-    if problem := importProblem(onIdle):
+    remains = InstallRemains()
+    try:
+        if wanted := missing():
+            if ownPackages.areNeeded():
+                _installApart(wanted, plan, onIdle)
+            else:
+                _pip([str(requirement) for requirement in wanted], wanted, plan.wheelFolder, onIdle)
+            importlib.invalidate_caches()
+        problem = importProblem(onIdle)
+    except InstallCancelled as error:
+        remains.clear()
+        sentence = _("The packages were installed before it was cancelled.")
+        if missing():
+            sentence = _("The installation was cancelled and may be incomplete; install again to complete it.")
+        raise InstallCancelled(sentence, error.log) from None
+    if problem:
         raise problem
 
 
@@ -298,8 +327,10 @@ def _run(arguments: list[str], onIdle: Callable[[], None] | None) -> Ended:
     process.start(arguments, lambda message: None, ended.append)
     try:
         process.wait(onIdle)
-    finally:
+    except BaseException:
         process.cancel()
+        process.wait()  # nothing of it writes any more when the person is told, or starts it again
+        raise
     return ended[0]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import tomllib
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from fedkdtavi_core import folders
 from fedkdtavi_core.bundle import resolver
 from fedkdtavi_core.errors import BundleError, UsageError
 from FedKDTAVILib import bundles, install, ownPackages
+from FedKDTAVILib import process as processes
 from FedKDTAVILib.installSentences import importSentence, pipSentence
 from FedKDTAVILib.settings import ModuleSettings
 
@@ -150,6 +153,95 @@ except SystemExit:
 """
     seen = install._run(["-c", program], None)
     assert str(own) in seen.log
+
+
+@pytest.fixture
+def apart(monkeypatch, tmp_path):
+    """Packages go into a folder of the test's own; fedkdtavi_trial is missing until it is there."""
+    own = tmp_path / "own ü"
+    wanted = Requirement("fedkdtavi_trial>=1")
+    monkeypatch.setattr(install, "requirements", lambda: [wanted])
+    monkeypatch.setattr(ownPackages, "packagesFolder", lambda: own)
+    monkeypatch.setattr(ownPackages, "areNeeded", lambda: True)
+    monkeypatch.setattr(install, "importProblem", lambda onIdle: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return own
+
+
+@pytest.fixture
+def silentIndex():
+    """A package index that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        yield server
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the launcher is a shell script")
+@pytest.mark.parametrize("launched", [False, True])
+def test_pip_ends_when_it_is_cancelled(monkeypatch, tmp_path, apart, silentIndex, launched):
+    if launched:  # as PythonSlicer: killing it does not end what it has started
+        launcher = tmp_path / "PythonSlicer"
+        launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n', encoding="utf-8")
+        launcher.chmod(0o755)
+        monkeypatch.setattr(processes.shutil, "which", lambda name: str(launcher))
+    asking = []
+
+    def onIdle() -> None:
+        if not asking:
+            silentIndex.settimeout(0.01)
+            with suppress(TimeoutError):
+                asking.append(silentIndex.accept()[0])
+        else:
+            raise install.InstallCancelled
+
+    address = f"http://127.0.0.1:{silentIndex.getsockname()[1]}/"
+    plan = install.InstallPlan([], [install.Package("fedkdtavi_trial", "1.0", None)], True, address)
+    with pytest.raises(install.InstallCancelled, match="install again"):
+        install.install(plan, onIdle)
+    with asking[0] as connection:  # pip has hung up, as it is gone
+        connection.settimeout(3.0)
+        while connection.recv(65536):
+            pass
+
+
+def test_what_a_cancelled_installation_leaves_is_missing_and_can_be_installed(monkeypatch, tmp_path, apart):
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    wheel(folder, "fedkdtavi_trial", "value = 1\n")
+    wheel(folder, "fedkdtavi_other", "value = 1\n")
+    with zipfile.ZipFile(folder / "fedkdtavi_other-1.0-py3-none-any.whl") as archive:
+        archive.extractall(apart)  # whole, and there before
+    run = install._run
+
+    def stopped(arguments, onIdle):
+        with zipfile.ZipFile(folder / "fedkdtavi_trial-1.0-py3-none-any.whl") as archive:
+            archive.extractall(apart)
+        (apart / "fedkdtavi_trial.py").unlink()
+        raise install.InstallCancelled
+
+    plan = install.installPlan(str(folder))
+    monkeypatch.setattr(install, "_run", stopped)
+    with pytest.raises(install.InstallCancelled, match="install again"):
+        install.install(plan)
+    assert {path.name for path in apart.iterdir()} == {"fedkdtavi_other.py", "fedkdtavi_other-1.0.dist-info"}
+    assert install.missing() != []
+    monkeypatch.setattr(install, "_run", run)
+    install.install(plan)
+    assert install.missing() == [] and (apart / "fedkdtavi_trial.py").is_file()
+
+
+def test_cancelled_after_the_installation_is_told_as_it_is(monkeypatch, tmp_path, apart):
+    wheel(tmp_path, "fedkdtavi_trial", "value = 1\n")
+    monkeypatch.setattr(install, "importProblem", lambda onIdle: onIdle())
+
+    def onIdle() -> None:
+        if install.installedVersion("fedkdtavi_trial"):
+            raise install.InstallCancelled
+
+    plan = install.InstallPlan([], [install.Package("fedkdtavi_trial", "1.0", None)], True, str(tmp_path))
+    with pytest.raises(install.InstallCancelled, match="were installed before"):
+        install.install(plan, onIdle)
+    assert install.missing() == []
 
 
 def test_the_folder_of_this_python_can_be_written_or_not(monkeypatch, tmp_path):

@@ -160,6 +160,37 @@ class TestInstallAndBundle:
         assert installed == [plan]
         assert case.ui.runButton.enabled
 
+    def test_installation_is_cancelled(self, case, monkeypatch):
+        from packaging.requirements import Requirement
+
+        ui = case.ui
+        monkeypatch.setattr(installPanel, "missing", lambda: [Requirement("onnxruntime>=1.20")])
+        plan = type("Plan", (), {"packages": ["onnxruntime"], "text": "onnxruntime: about 17.2 MB"})()
+        monkeypatch.setattr(installPanel, "installPlan", lambda folder, onIdle: plan)
+        monkeypatch.setattr(dialogs, "confirm", lambda question, title: True)
+        shown, starts = [], []
+
+        def install(plan, onIdle) -> None:
+            starts.append(plan)
+            onIdle()
+            shown.append((not ui.installCancelButton.isHidden(), ui.installButton.enabled))
+            case.window.panel(installPanel.InstallPanel).onInstall()  # no second one meanwhile
+            ui.installCancelButton.click()
+            shown.append((ui.installCancelButton.enabled, ui.installCancelButton.toolTip))
+            onIdle()
+
+        monkeypatch.setattr(installPanel, "install", install)
+        leave(case)
+        enter(case)
+        assert ui.installCancelButton.isHidden()
+        for count in (1, 2):  # and again
+            ui.installButton.click()
+            assert len(starts) == count
+            assert shown == [(True, False), (False, "Cancelling")]
+            assert "ancelled" in ui.problemLabel.text
+            assert ui.installCancelButton.isHidden() and ui.installButton.enabled
+            shown.clear()
+
     def test_bundles(self, widget, monkeypatch, tmp_path):
         monkeypatch.setattr("fedkdtavi_core.bundle.resolver.user_folder", lambda: tmp_path / "bundles")
         widget.ui.bundleSection.collapsed = False

@@ -106,10 +106,17 @@ class ReviewSession:
             return None
         return self._decide(self.queue.accept(), advance)
 
-    def markAbsent(self, *, advance: bool = True) -> Step | None:
-        """The label that is looked at is not there, or cannot be seen; then go on."""
+    def markAbsent(self, labelId: str | None = None, *, advance: bool = True) -> Step | None:
+        """A label (default: the one that is looked at) is not there, or cannot be seen; then go on."""
         self.finishDrag()
-        return self._decide(self.queue.markAbsent(), advance)
+        return self._decide(self.queue.markAbsent(labelId), advance)
+
+    def deletePoint(self, index: int) -> Step | None:
+        """Delete over a landmark's point: absent, as landmarks stay in their list. None where there is no point."""
+        labelId = self._nodes.labelAt(index)
+        if labelId is None or self._nodes.readPoint(labelId) is None:
+            return None
+        return self.markAbsent(labelId, advance=labelId == self.queue.current)
 
     def restorePrediction(self) -> Step | None:
         """The label that is looked at goes back to what the model said."""

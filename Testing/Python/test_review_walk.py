@@ -57,6 +57,9 @@ class Walker:
     def doDelete(self) -> None:
         self.case.landmarks.UnsetNthControlPointPosition(self.random.randrange(7))
 
+    def doDeleteKey(self) -> None:
+        self.session.deletePoint(self.random.randrange(7))
+
     def doPaint(self) -> None:
         mask = calcificationNodes.readMask(self.case.segmentation, self.case.volume)
         first = [self.random.randrange(n - 4) for n in mask.shape]

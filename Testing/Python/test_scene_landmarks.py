@@ -93,7 +93,9 @@ def test_a_bent_space_is_refused(node):
 
 def test_a_deleted_point_is_nobody_s_truth(node):
     assert pointState(node, "hinge_lcc").status is Status.CORRECTED
-    node.UnsetNthControlPointPosition(pointIndex(node, "hinge_lcc"))  # what the Delete key does to fixed points
+    node.UnsetNthControlPointPosition(
+        pointIndex(node, "hinge_lcc")
+    )  # what "Clear control point position" in its menu does
     assert node.GetNumberOfControlPoints() == 7
     found = pointState(node, "hinge_lcc")
     assert (found.position, found.status) == (None, Status.PREDICTED)

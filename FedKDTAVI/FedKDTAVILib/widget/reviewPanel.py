@@ -9,6 +9,7 @@ from fedkdtavi_core import schema
 
 from ..placing import Placing
 from ..reviewViews import ReviewViews
+from .deleteKeys import DeleteKeys
 from .panel import Panel
 from .shortcuts import keyOf
 from .tables import fillTable, setColumns
@@ -20,6 +21,7 @@ class ReviewPanel(Panel):
     def setup(self) -> None:
         self.views = ReviewViews(slicer.mrmlScene)
         self.placing = Placing(slicer.mrmlScene)
+        self.deleteKeys = DeleteKeys(self.ui.reviewTable, self.onDelete, self.onDeleteAll)
         self._entered = False
         self._filling = False
         setColumns(self.ui.reviewTable, stretch=(3,))
@@ -44,22 +46,29 @@ class ReviewPanel(Panel):
         if ghost is not None and ghost.GetDisplayNode() is not None:
             self.ui.ghostCheckBox.checked = bool(ghost.GetDisplayNode().GetVisibility())
         if self._entered:
+            nodes = self.workspace.caseNodes
+            self.deleteKeys.follow(nodes.landmarks if nodes is not None else None)
             with self.sayingProblems(keep=True):
                 self.views.follow(session)
 
     def enter(self) -> None:
         self._entered = True
+        self.deleteKeys.install()
         self.refresh()
 
     def exit(self) -> None:
         self._entered = False
+        self._releaseKeys()
         self.placing.stop()
         self.views.release()
 
     def sceneStartClose(self) -> None:
+        self.deleteKeys.follow(None)
         self.views.release()
 
     def cleanup(self) -> None:
+        self._entered = False
+        self._releaseKeys()
         self.views.release()
 
     def onRowSelected(self) -> None:
@@ -77,6 +86,25 @@ class ReviewPanel(Panel):
         ghost = session.case.ghost if session else None
         if ghost is not None and ghost.GetDisplayNode() is not None:
             ghost.GetDisplayNode().SetVisibility(shown)
+
+    def onDelete(self, index: int) -> None:
+        """Delete was pressed over a landmark."""
+        session = self.workspace.session
+        if session is None:
+            self.onDeleteAll()
+            return
+        with self.sayingProblems():
+            self.placing.stop()
+            session.deletePoint(index)
+
+    def onDeleteAll(self) -> None:
+        """Landmarks were to be deleted that cannot be."""
+        stay = _("The landmarks stay in their list; press Delete over one of them to mark it absent.")
+        self.workspace.say(self.workspace.busy or stay)
+
+    def _releaseKeys(self) -> None:
+        self.deleteKeys.follow(None)
+        self.deleteKeys.remove()
 
     def _act(self, name: str, action) -> None:
         """Pressing this button does ``action`` with the review."""

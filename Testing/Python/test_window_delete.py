@@ -101,6 +101,15 @@ def test_without_a_review_the_reason_is_said(case, view) -> None:
     workspace.busy = ""
 
 
+def test_labels_of_another_ct_are_not_deleted(case, view) -> None:
+    nodes, index = case.window.workspace.caseNodes, hover(case, LANDMARK)
+    case.ui.sampleButton.click()
+    assert case.window.workspace.session is None
+    QTest.keyClick(view, qt.Qt.Key_Delete)
+    assert view.keys == [] and "choose it to go on with them" in case.ui.problemLabel.text
+    assert nodes.landmarks.GetNthControlPointPositionStatus(index) == nodes.landmarks.PositionDefined
+
+
 def test_the_key_is_free_elsewhere(case, view) -> None:
     QTest.keyClick(view, qt.Qt.Key_Delete)
     hover(case, LANDMARK)

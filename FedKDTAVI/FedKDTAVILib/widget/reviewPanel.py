@@ -100,7 +100,7 @@ class ReviewPanel(Panel):
     def onDeleteAll(self) -> None:
         """Landmarks were to be deleted that cannot be."""
         stay = _("The landmarks stay in their list; press Delete over one of them to mark it absent.")
-        self.workspace.say(self.workspace.busy or stay)
+        self.workspace.say(self.workspace.busy or (stay if self.workspace.session else self._headline()))
 
     def _releaseKeys(self) -> None:
         self.deleteKeys.follow(None)

@@ -230,9 +230,7 @@ def _hot(volume: Volume, region: np.ndarray, affine: np.ndarray, threshold: floa
     reach = dilate_mm + float(source.spacing.mean()) / 2
 
     corners = np.array(list(product((0, 1), repeat=3))) * (np.array(part.shape) - 1) + first - pad
-    ijk = volume.grid.to_ijk(source.to_ras(corners))
-    low = np.clip(np.floor(ijk.min(axis=0)).astype(int), 0, volume.array.shape)
-    high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + 1, 0, volume.array.shape)
+    low, high = volume.grid.box_around(source.to_ras(corners))
     if np.any(high <= low):
         return nothing
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))

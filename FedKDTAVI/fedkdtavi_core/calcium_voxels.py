@@ -80,9 +80,7 @@ def _voxels_in(ct: Grid, near: np.ndarray, grid: Grid) -> np.ndarray:
     if not len(found):
         return np.zeros((0, 3), int)
     corners = np.array(list(product(*zip(found.min(axis=0) - 1, found.max(axis=0) + 1, strict=True))))
-    ijk = ct.to_ijk(grid.to_ras(corners))
-    low = np.clip(np.floor(ijk.min(axis=0)).astype(int), 0, ct.shape)
-    high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + 1, 0, ct.shape)
+    low, high = ct.box_around(grid.to_ras(corners))
     if np.any(high <= low):
         return np.zeros((0, 3), int)
     voxels = np.argwhere(np.ones(high - low, bool)) + low

@@ -72,8 +72,7 @@ def annotate(
         _look_twice(volume, annotation, seen.get("score"), bundle.metadata["thresholds"].get("root_sure"))
         annotation.landmarks |= reviewed
         if close.calcification is not None:
-            points = {label_id: landmark.position for label_id, landmark in annotation.landmarks.items()}
-            suggested = _suggested(volume, bundle, close.calcification, points)
+            suggested = _suggested(volume, bundle, close.calcification, annotation)
             annotation.suggestion, annotation.suggestion_affine = suggested
         annotation.provenance = _provenance(volume, bundle, seen, close)
         annotation.warnings += annotation.provenance["notes"]
@@ -179,10 +178,11 @@ def _look_twice(volume: Volume, predicted: Annotation, score: float | None, sure
 
 
 def _suggested(
-    volume: Volume, bundle: Bundle, seen: fine.Calcification, points: Mapping[str, np.ndarray | None]
+    volume: Volume, bundle: Bundle, seen: fine.Calcification, annotation: Annotation
 ) -> tuple[np.ndarray, np.ndarray]:
     """A network's suggestion, uint8, and its affine: a region on the student's crop, or voxels of the CT itself."""
     from .calcium_voxels import decided
+    from .measurements import landmark_points
     from .measurements.blood import root_blood
     from .measurements.plane import annulus_plane
     from .measurements.row import NotMeasurable
@@ -190,6 +190,7 @@ def _suggested(
     if seen.model != "calcium":
         least = bundle.metadata["thresholds"].get("calc_probability", CALC_PROBABILITY)
         return (seen.probability >= least).astype(np.uint8), seen.grid.affine
+    points = landmark_points(annotation)
     try:
         blood = root_blood(volume, annulus_plane(points), points)
     except NotMeasurable:

@@ -41,6 +41,15 @@ class Grid:
         upper = np.asarray(self.shape) - 0.5 - margin
         return np.all((ijk >= -0.5 + margin) & (ijk <= upper), axis=-1)
 
+    def box_around(self, ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The box of voxels around points (N, 3) in RAS mm, cut at the grid: its first index and its end, (3,) each.
+
+        An end that is no larger than the first index: the box holds no voxel.
+        """
+        ijk = self.to_ijk(ras)
+        first = np.clip(np.floor(ijk.min(axis=0)).astype(int), 0, self.shape)
+        return first, np.clip(np.ceil(ijk.max(axis=0)).astype(int) + 1, 0, self.shape)
+
 
 @dataclass(frozen=True)
 class Volume:

@@ -14,6 +14,7 @@ import qt
 import slicer
 
 from ..observers import Observers
+from .shortcuts import release
 
 ONE = ("Del", "Backspace")
 ALL = ("Shift+Del",)
@@ -59,11 +60,7 @@ class DeleteKeys:
 
     def remove(self) -> None:
         """Give the keys back."""
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(False)  # deleteLater waits for the event loop; the key is free now
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._shortcuts = []
+        release(self._shortcuts)
 
     def _one(self) -> None:
         if self._point() >= 0:

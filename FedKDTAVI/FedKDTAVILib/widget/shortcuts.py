@@ -46,11 +46,16 @@ class Shortcuts:
 
     def remove(self) -> None:
         """Give the keys back."""
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(False)  # deleteLater waits for the event loop; the key is free now
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._shortcuts = []
+        release(self._shortcuts)
+
+
+def release(shortcuts: list) -> None:
+    """Give the keys of these QShortcuts back, and empty the list."""
+    for shortcut in shortcuts:
+        shortcut.setEnabled(False)  # deleteLater waits for the event loop; the key is free now
+        shortcut.setParent(None)
+        shortcut.deleteLater()
+    shortcuts.clear()
 
 
 def keyOf(button: str) -> str:

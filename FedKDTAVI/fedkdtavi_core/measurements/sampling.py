@@ -48,9 +48,7 @@ def voxels_in_cylinder(
     corners = np.asarray(centre, float) + np.outer((low, high), axis)
     reach = radius * np.sqrt(np.clip(1 - np.asarray(axis, float) ** 2, 0, 1))
     box = np.array([corners.min(axis=0) - reach, corners.max(axis=0) + reach])
-    corner_ijk = grid.to_ijk(np.array(np.meshgrid(*box.T)).reshape(3, -1).T)
-    first = np.clip(np.floor(corner_ijk.min(axis=0)).astype(int), 0, grid.shape)
-    last = np.clip(np.ceil(corner_ijk.max(axis=0)).astype(int) + 1, 0, grid.shape)
+    first, last = grid.box_around(np.array(np.meshgrid(*box.T)).reshape(3, -1).T)
     if np.any(last <= first):
         return np.empty(0, np.float32)
     values = np.asarray(volume.array[tuple(slice(a, b) for a, b in zip(first, last, strict=True))], np.float32)

@@ -38,7 +38,8 @@ def test_hinge_points_lie_in_their_plane_and_run_counter_clockwise(seed):
     root = Root.sample(np.random.default_rng(seed))
     points = root.landmarks()
     hinges = np.array([points[name] for name in schema.HINGE_IDS])
-    np.testing.assert_allclose(hinges @ root.axis, 0, atol=1e-9)
+    np.testing.assert_allclose(hinges @ root.axis, root.hinge_height, atol=1e-9)
+    assert 0 < root.hinge_height < 1
     assert plane_normal(hinges) @ root.axis > 0.999
     for name in ("rca", "lca"):
         assert points[f"ostium_{name}"] @ root.axis == pytest.approx(root.ostium_height[name])
@@ -52,6 +53,21 @@ def test_cylinder_coordinates_are_the_inverse_of_place():
         assert rho[0] == pytest.approx(float(root.lumen_radius(np.array(theta), np.array(h))), abs=1e-3)
         assert angle[0] == pytest.approx(theta, abs=1e-4)
         assert height[0] == pytest.approx(h, abs=1e-4)
+
+
+def test_hinge_points_lie_in_the_middle_of_the_pockets_floors():
+    widths = []
+    for seed in range(25):
+        root = Root.sample(np.random.default_rng(seed))
+        for name, theta, floor in zip(schema.HINGE_IDS, root.hinge, root.floor, strict=True):
+            at = np.array(theta)
+            inner, outer = (float(root.leaflet_radius(at, np.array(h))) for h in (0.0, root.floor_rise))
+            wall = float(root.lumen_radius(at, np.array(root.floor_rise)))
+            share = (np.linalg.norm(root.landmarks()[name] - root.middle(root.hinge_height)) - inner) / max(floor, 1)
+            assert wall - outer == pytest.approx(floor, rel=0.2)
+            assert floor < 1 or 0.5 <= share < 0.5 + 2.2 / floor  # the sinus' own rise comes on top
+            widths.append(floor)
+    assert np.median(widths) > 3
 
 
 def test_the_true_contour_encloses_the_true_area():

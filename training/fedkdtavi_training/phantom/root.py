@@ -1,9 +1,10 @@
 """The aortic root: left ventricular outflow tract, annulus, cusps and their attachment, sinuses, junction.
 
 Cylinder coordinates of the root: height ``h`` (mm) along the axis from the annulus plane towards the aorta, angle
-``theta`` (rad) counter-clockwise seen from the aorta, 0 at the hinge point of the right coronary cusp. The plane h = 0
-holds the three hinge points. Sizes and angles follow the published populations named beside them, and are sampled
-wider than these, because what is learned has to hold outside any one population.
+``theta`` (rad) counter-clockwise seen from the aorta, 0 at the hinge point of the right coronary cusp. The cusps'
+attachment begins in the plane h = 0; the hinge points are the lowest places of their pockets' floors, less than 1 mm
+above it. Sizes and angles follow the published populations named beside them, and are sampled wider than these,
+because what is learned has to hold outside any one population.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ import numpy as np
 from .shapes import frame, rotation_about, turned
 
 CUSPS = ("rcc", "lcc", "ncc")
+# On the four real CTs read here the lumen's edge is 4 to 9 mm farther out 2 to 4 mm above the right and non-coronary
+# cusps' attachment, 2 to 5 mm at the left one's: pockets have a floor. With walls that only lean outwards (2 to 3 mm
+# there) a network put these hinge points on the floor's inner edge, the readers in its middle.
+FLOOR_MM = ((5.5, 2.5), (3.0, 2.0), (5.0, 2.2))  # mean, SD per cusp: R, L, N
+FLOOR_MIDDLE = 0.5  # share of the floor's width at which readers mark a cusp's lowest place
 OSTIUM_IN_WALL_MM = 1.0  # half a wall, 1.2 to 2.6 mm thick here
 
 
@@ -64,6 +70,8 @@ class Root:
     ellipse_angle: float
     bulge: np.ndarray  # (3,) depth of each sinus beyond the base radius
     sinus_power: float  # how the sinuses rise from the hinge points: flat and round (0.6), or straight and steep (1.2)
+    floor: np.ndarray  # (3,) mm from each cusp's lowest attachment outwards to the sinus' wall: its pocket's floor
+    floor_rise: float  # mm of height over which the floor turns into the wall
     attachment_power: float
     ostium_angle: dict[str, float]
     ostium_height: dict[str, float]
@@ -101,7 +109,7 @@ class Root:
         # Not half-way: on three of four real CTs a network that had learned 6 degrees here put the right cusp's hinge
         # point in the cusp's middle, 15 to 25 degrees from its lowest place.
         commissure = hinge + gaps / 2 + np.radians(np.clip(rng.normal(0, 13, 3), -28, 28))
-        septum_rng = rng.spawn(1)[0]  # what is drawn after it stays what it was without it
+        septum_rng, shape_rng, floor_rng = rng.spawn(3)  # what `rng` draws stays what it was without them
         radius = np.clip(rng.normal(12.4, 1.9), 8.5, 17.5)  # annulus diameter 23 to 26 +- 2.7
         ratio = np.clip(rng.normal(1.25, 0.11), 1.02, 1.6)
         outflow = radius * np.clip(rng.normal(0.98, 0.09), 0.75, 1.25)
@@ -110,7 +118,11 @@ class Root:
         ascending = junction * np.clip(rng.normal(1.05, 0.1), 0.85, 1.5)
         height = radius * np.clip(rng.normal(1.65, 0.2), 1.15, 2.3)  # junction height 1.69 +- 0.18 radii
         sinus = radius * np.clip(rng.normal(1.5, 0.15, 3) + rng.normal(0, 0.1), 1.12, 2.1)
-        base_at_sinus = 0.5 * (radius + junction)
+        floor = np.clip([floor_rng.normal(mean, sd) for mean, sd in FLOOR_MM], 0.0, 9.0)
+        floor = np.minimum(floor * (floor_rng.random() > 0.12), 0.6 * radius)
+        # The ring through the hinge points keeps the published size: between them it is narrower by that.
+        inner = radius - 0.8 * FLOOR_MIDDLE * float(floor.mean())
+        base_at_sinus = 0.5 * (inner + junction)
 
         ramp, end = float(np.exp(septum_rng.uniform(np.log(0.6), np.log(9.0)))), float(septum_rng.uniform(13.0, 20.0))
         wedge = float(septum_rng.uniform(0.0, 1.0))
@@ -123,7 +135,6 @@ class Root:
 
         # On real CTs the wall often runs from the sinus through the hinge point on to a narrowest place some
         # millimetres below it; with a corner at each hinge point a network learned to look for the narrowest place.
-        shape_rng = rng.spawn(1)[0]
         start = 0.0 if shape_rng.random() < 0.25 else float(shape_rng.uniform(0.0, 5.5))
         waist = 0.0 if shape_rng.random() < 0.35 else float(shape_rng.uniform(0.5, 3.0))
 
@@ -148,12 +159,14 @@ class Root:
             commissure_height=commissure_height,
             junction_height=float(height),
             semi_axes=np.array(
-                [pair(outflow, outflow_ratio), pair(radius, ratio), pair(junction, 1.03), pair(ascending, 1.05)]
+                [pair(outflow, outflow_ratio), pair(inner, ratio), pair(junction, 1.03), pair(ascending, 1.05)]
             ),
             levels=np.array([-14.0, 0.0, height, height + 16.0]),
             ellipse_angle=float(rng.normal(1.2, 0.5)),
-            bulge=np.maximum(sinus - base_at_sinus, 1.0),
+            bulge=np.maximum(sinus - base_at_sinus - 0.5 * floor, 1.0),
             sinus_power=float(shape_rng.uniform(0.6, 1.2)),
+            floor=floor,
+            floor_rise=float(floor_rng.uniform(1.0, 5.0)),
             attachment_power=float(rng.uniform(1.5, 2.4)),
             # The right ostium lies about 45 degrees from the N-R commissure, the left about mid-sinus (SD 8-10).
             ostium_angle={
@@ -186,6 +199,11 @@ class Root:
     def axis(self) -> np.ndarray:
         """(3,) unit normal of the annulus plane, towards the aorta."""
         return self.axes[:, 2]
+
+    @property
+    def hinge_height(self) -> float:
+        """Height (mm) of the hinge points: there the rounded floor is ``FLOOR_MIDDLE`` of its width wide."""
+        return self.floor_rise * (1 - np.sqrt(1 - FLOOR_MIDDLE**2))
 
     @property
     def radius(self) -> float:
@@ -249,6 +267,20 @@ class Root:
         """How much of the septum stands there around the root: 1 in its middle, falling off to both sides."""
         return np.exp(-0.5 * (turned(theta, self.shelf_angle) / self.shelf_width) ** 2)
 
+    def floor_share(self, theta: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Width of the pocket's floor there (mm), and how much of it the lumen has at height ``h``: 0 to 1, rounded."""
+        cusp, place = self.cusp_place(theta)
+        low = self.attachment_height(cusp, place)
+        up = np.clip((h - low) / self.floor_rise, 0, 1)
+        share = np.clip((h - low) / np.maximum(self.junction_height - low, 0.5), 0, 1)
+        width = self.floor[cusp] * np.cos(0.5 * np.pi * place) ** 0.9
+        return width, np.sqrt(1 - (1 - up) ** 2) * (1 - share**2)
+
+    def leaflet_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """Distance from the axis (mm) at which the leaflets are attached: the floor's inner edge."""
+        width, share = self.floor_share(theta, h)
+        return self.lumen_radius(theta, h) - width * share
+
     def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Distance of the lumen's edge from the axis (mm)."""
         a = np.interp(h, self.levels, self.semi_axes[:, 0])
@@ -259,11 +291,12 @@ class Root:
         low = self.attachment_height(cusp, place)
         share = np.clip((h - low) / np.maximum(self.junction_height - low, 0.5), 0, 1)
         depth = self.bulge[cusp] * np.cos(0.5 * np.pi * place) ** 0.9
-        return base + depth * np.sin(np.pi * share**self.sinus_power) - self.shelf_depth(theta, h)
+        width, out = self.floor_share(theta, h)
+        return base + depth * np.sin(np.pi * share**self.sinus_power) + width * out - self.shelf_depth(theta, h)
 
     def landmarks(self) -> dict[str, np.ndarray]:
         """Every landmark of the schema, (3,) anatomical mm."""
-        points = {f"hinge_{name}": self.place(self.hinge[i], 0.0) for i, name in enumerate(CUSPS)}
+        points = {f"hinge_{name}": self.place(self.hinge[i], self.hinge_height) for i, name in enumerate(CUSPS)}
         for name in ("rca", "lca"):  # in the middle of the wall the artery leaves through: readers mark its mouth there
             points[f"ostium_{name}"] = self.place(self.ostium_angle[name], self.ostium_height[name], OSTIUM_IN_WALL_MM)
         points["ms_upper"] = self.place(self.septum_angle, self.septum_upper, 0.6)
@@ -273,5 +306,7 @@ class Root:
     def annulus_contour(self, count: int = 180) -> np.ndarray:
         """(count, 3) true edge of the lumen in the annulus plane."""
         theta = np.linspace(0, 2 * np.pi, count, endpoint=False)
-        radius = self.lumen_radius(theta, np.zeros(count))
-        return radius[:, None] * (np.cos(theta)[:, None] * self.axes[:, 0] + np.sin(theta)[:, None] * self.axes[:, 1])
+        height = self.hinge_height
+        radius = self.lumen_radius(theta, np.full(count, height))[:, None]
+        spokes = np.cos(theta)[:, None] * self.axes[:, 0] + np.sin(theta)[:, None] * self.axes[:, 1]
+        return radius * spokes + self.middle(height)

@@ -68,11 +68,15 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     rho, theta, h = root.cylinder(canvas.points[region])
     edge = root.lumen_radius(theta, h).astype(np.float32)
     beyond = rho - edge
+    floor, floor_out = (x.astype(np.float32) for x in root.floor_share(theta, h))
+    attached = edge - floor * floor_out
     within = canvas.coverage(np.maximum(-5 - h, h - (root.junction_height + 14)), 2.0)
     shelf = root.shelf_depth(theta, h).astype(np.float32)
     # Solid behind its shoulder: with a thinner band a strip of blood was left between it and the ventricle's wall.
     into = np.maximum(-h - np.float32(root.septum_start), 0)
-    thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * into
+    # What carries the pocket's floor narrows downwards: the septum's flat top, the ring, the curtain.
+    carries = floor * (1 - floor_out) * np.clip(1 + h / 9, 0, 1) * (h < root.floor_rise)
+    thick = np.float32(root.septum_tip) + np.float32(root.septum_wedge) * into + carries
     if root.pocket is not None:
         _paint_pocket(canvas, region, root.pocket, tissue, theta, rho, h, beyond, shelf + thick)
     if root.shelf > 0 or root.waist > 0:
@@ -87,7 +91,8 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     thickness = float(rng.uniform(1.2, 2.6))
     wall_within = within * canvas.coverage(-2.0 - h, 4.0)  # below the plane the wall is muscle and curtain
     # A shell, not a disc: a disc would leave a line across the lumen where it fades out.
-    shell = canvas.coverage(np.abs(beyond - 0.5 * thickness) - 0.5 * thickness)
+    above = root.lumen_radius(theta, h + thickness).astype(np.float32)  # under the floor the wall lies flat
+    shell = canvas.coverage(np.maximum(-beyond, np.minimum(beyond - thickness, rho - above)))
     canvas.paint(region, shell * wall_within, tissue.wall)
     lumen = canvas.coverage(beyond) * within
     # From the ventricle's blood to the aorta's without a step: one at the annulus would give the plane away.
@@ -96,9 +101,9 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     for side, what in ((h < 0, LEFT_VENTRICLE), (h >= 0, AORTA)):
         canvas.paint(region, lumen * side, blood, texture=tissue.left_texture, heart=what)
     if valve.prosthesis:
-        _paint_prosthesis(canvas, region, rho, edge, h, rng)
+        _paint_prosthesis(canvas, region, rho, attached, h, rng)
     elif valve.opacity > 0:
-        _paint_leaflets(canvas, region, root, valve, tissue, rho, theta, h, edge, lumen)
+        _paint_leaflets(canvas, region, root, valve, tissue, rho, theta, h, attached, lumen)
 
 
 def _closed(blood: np.ndarray, theta: np.ndarray, h: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -150,6 +155,7 @@ def _paint_leaflets(
     edge: np.ndarray,
     lumen: np.ndarray,
 ) -> None:
+    """Leaflets up to ``edge`` (mm from the axis), where they are attached: the floor's inner edge."""
     cusp, place = root.cusp_place(theta)
     s = np.clip(rho / edge, 0, 1.1)
     surface = valve.leaflet_height(root, cusp, place, s)
@@ -163,7 +169,8 @@ def _paint_leaflets(
         top = (valve.coaptation + 0.3 + 0.25 * s) * root.junction_height
         sheet = np.maximum.reduce([aside - 0.7 * valve.thickness, surface - h, h - top])
         distance = np.minimum(distance, sheet)
-    canvas.paint(region, canvas.coverage(distance) * lumen * np.float32(valve.opacity), tissue.leaflet)
+    inside = lumen * canvas.coverage(rho - edge - valve.thickness / 2)
+    canvas.paint(region, canvas.coverage(distance) * inside * np.float32(valve.opacity), tissue.leaflet)
 
 
 def _paint_prosthesis(
@@ -198,7 +205,7 @@ def paint_calcium(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng:
                 h = float(valve.leaflet_height(root, np.array(cusp), np.array(place), np.array(s)))
             else:
                 theta, s, h = float(rng.uniform(0, 2 * np.pi)), 1.0, float(rng.uniform(-9, 0.5))
-            rho = s * float(root.lumen_radius(np.array(theta), np.array(h)))
+            rho = s * float(root.leaflet_radius(np.array(theta), np.array(h)))
             centre = rho * root.direction(theta) + root.middle(h)
             axes = np.clip(rng.lognormal(np.log(2.6), 0.45, 3) * np.array([1.3, 1.0, 0.65]), 0.5, 6)
             if 4.19 * axes.prod() > 1.3 * max(wanted - placed, 8):

@@ -26,7 +26,13 @@ def over(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int)
         InputError: a worker was killed (most often for memory).
     """
     if processes <= 1 or len(jobs) <= 1:
-        yield from map(function, jobs)
+        from threadpoolctl import threadpool_limits
+
+        # As in a worker below: with another number of threads sums are rounded otherwise, and a voxel differs by 1 HU.
+        for job in jobs:
+            with threadpool_limits(1, user_api="blas"):
+                result = function(job)
+            yield result
         return
     # One thread each: processes that share cores must not fight, and sums stay the same.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -257,6 +257,7 @@ def test_drawing_a_contour_that_was_not_measurable(caseNodes, annotation) -> Non
 
 
 def test_goes_on_where_it_stopped(session, caseNodes, tmp_path) -> None:
+    session.select("hinge_rcc")
     session.accept()
     dragLandmark(caseNodes, "ostium_lca", 2.0)
     session.select("calcification")
@@ -318,6 +319,8 @@ def test_ends_cleanly(caseNodes, how: str) -> None:
 def test_everything_is_told(caseNodes) -> None:
     told = []
     session = ReviewSession(caseNodes, onChange=lambda: told.append(session.queue.progressText))
+    session.select("hinge_rcc")
+    told.clear()
     session.accept()
     dragLandmark(caseNodes, "ostium_lca", 1.0)
     session.undo()

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+import slicer
 from test_review_session import content
 from test_review_tracker import drag, observedEvents, snap
 
@@ -61,10 +62,13 @@ class Walker:
         self.session.deletePoint(self.random.randrange(7))
 
     def doPaint(self) -> None:
+        """As the segment editor paints: voxels alone, no status."""
         mask = calcificationNodes.readMask(self.case.segmentation, self.case.volume)
         first = [self.random.randrange(n - 4) for n in mask.shape]
         mask[tuple(slice(f, f + 4) for f in first)] = self.random.random() < 0.7
-        calcificationNodes.writeMask(self.case.segmentation, self.case.volume, mask)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            mask.T, self.case.segmentation, CALCIFICATION, self.case.volume
+        )
 
     def doSelect(self) -> None:
         self.session.select(self.random.choice(self.session.queue.order))

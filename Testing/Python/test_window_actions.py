@@ -354,7 +354,7 @@ class TestModule:
         # Slicer's SampleDataSource counts them (SampleData.py: "uris", "fileNames" and "nodeNames" of one length).
         assert len({len([offered[key]]) for key in ("uris", "fileNames", "nodeNames") if offered[key]}) == 1
         assert all(isinstance(offered[key], str) for key in ("uris", "fileNames", "nodeNames"))
-        assert offered["customDownloader"](None).GetImageData().GetDimensions() == (169, 160, 83)
+        assert offered["customDownloader"](None).GetImageData().GetDimensions() == (158, 158, 81)
 
     def test_terminology_says_what_the_schema_says(self):
         import json

@@ -45,9 +45,9 @@ class ModuleTest(unittest.TestCase):
     def test_sampleCt(self):
         self.ui.sampleButton.click()
         node = self.widget.window.workspace.volumeNode
-        self.assertEqual(node.GetImageData().GetDimensions(), (169, 160, 83))
+        self.assertEqual(node.GetImageData().GetDimensions(), (158, 158, 81))
         self.assertIs(self.ui.inputSelector.currentNode(), node)
-        self.assertIn("169 x 160 x 83", self.ui.volumeLabel.text)
+        self.assertIn("158 x 158 x 81", self.ui.volumeLabel.text)
         self.assertEqual(self.ui.problemLabel.text, "")
 
     def test_whatIsNoCtSaysWhy(self):

@@ -184,7 +184,7 @@ def test_the_arteries_teach_a_new_last_layer_and_nothing_else(tmp_path):
 
 
 def test_a_phantoms_arteries_begin_at_the_ostia_and_change_nothing_else(tmp_path):
-    plain, labelled = (render_crop([3, 1], size=48, spacing=2.5, coronary=wanted) for wanted in (False, True))
+    plain, labelled = (render_crop([3, 4], size=48, spacing=2.5, coronary=wanted) for wanted in (False, True))
     assert plain.coronary is None and np.array_equal(plain.hu, labelled.hu)
     voxels = np.argwhere(labelled.coronary) @ labelled.grid.affine[:3, :3].T + labelled.grid.affine[:3, 3]
     for name in ("ostium_rca", "ostium_lca"):

@@ -279,6 +279,17 @@ def test_other_settings_and_foreign_folders_are_refused(made, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_hospitals_of_an_older_phantom_are_not_gone_on_with(made, tmp_path, capsys):
+    """The same seed is another patient there, and a hinge point another place."""
+    older = tmp_path / "key" / "phantom.json"
+    older.parent.mkdir()
+    settings = json.loads((made / "key" / "phantom.json").read_text())
+    older.write_text(json.dumps({name: value for name, value in settings.items() if name != "phantom"}))
+    assert main(["--out", str(tmp_path), "--sites", "2", "--cases", "2", "--seed", "4", *COARSE]) == 2
+    assert "another version of FedKDTAVI" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
 def test_a_run_that_fails_leaves_no_half_case(tmp_path, monkeypatch):
     out = tmp_path / "out"
     arguments = ["--out", str(out), "--sites", "1", "--cases", "1", "--kind", "noheart", *COARSE]

@@ -21,6 +21,7 @@ from fedkdtavi_core import schema
 from fedkdtavi_core.errors import InputError, UsageError
 
 from .disk import write_bytes
+from .phantom import PHANTOM_VERSION
 
 # What NumPy raises at an .npz that is cut off, empty, damaged, or none.
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -149,7 +150,7 @@ def write(
     ``spacing`` (mm) is that of crops; a student's closer look learns from finer ones.
     With ``coronary`` crops also hold the arteries' mask; all else in them is the same.
     """
-    description = {"kind": kind, "seed": seed, "size": size if kind == "crop" else None}
+    description = {"kind": kind, "seed": seed, "size": size if kind == "crop" else None, "phantom": PHANTOM_VERSION}
     if coronary:
         if kind != "crop":
             raise UsageError("Coronary arteries are labelled in crops only; give --cache crop.")

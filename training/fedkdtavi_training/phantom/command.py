@@ -10,6 +10,8 @@ from pathlib import Path
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import EXIT_OK, FedKDTAVIError, UsageError
 
+from . import PHANTOM_VERSION
+
 KINDS = ("heart", "noheart", "truncated", "prosthesis", "bicuspid", "low_ostia", "noncontrast")
 
 
@@ -83,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
     settings = {
         "seed": options.seed, "sites": options.sites, "cases": options.cases, "test": options.test,
         "kind": options.kind or "mixed", "labels": options.labels, "spacing": spacing, "fast": options.fast,
+        "phantom": PHANTOM_VERSION,
     }  # fmt: skip
     sites = plan(
         options.seed, options.sites, options.cases, test=options.test, kind=options.kind,

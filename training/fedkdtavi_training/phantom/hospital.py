@@ -73,7 +73,7 @@ def prepare(out: Path, sites: list[SitePlan], settings: dict[str, Any], spacing_
             names = ", ".join(k for k in sorted({*before, *settings}) if before.get(k) != settings.get(k))
             raise UsageError(
                 f"{out}: holds virtual hospitals made with another {names}; give the same options to go on or choose "
-                "another --out."
+                "another --out (another phantom: they were made by another version of FedKDTAVI)."
             )
     elif out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and holds no virtual hospitals; choose another --out.")

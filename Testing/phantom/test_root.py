@@ -55,7 +55,7 @@ def test_cylinder_coordinates_are_the_inverse_of_place():
         assert height[0] == pytest.approx(h, abs=1e-4)
 
 
-def test_hinge_points_lie_in_the_middle_of_the_pockets_floors():
+def test_hinge_points_lie_on_the_pockets_floors():
     widths = []
     for seed in range(25):
         root = Root.sample(np.random.default_rng(seed))

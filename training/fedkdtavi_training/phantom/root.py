@@ -18,9 +18,9 @@ from .shapes import frame, rotation_about, turned
 CUSPS = ("rcc", "lcc", "ncc")
 # On the four real CTs read here the lumen's edge is 4 to 9 mm farther out 2 to 4 mm above the right and non-coronary
 # cusps' attachment, 2 to 5 mm at the left one's: pockets have a floor. With walls that only lean outwards (2 to 3 mm
-# there) a network put these hinge points on the floor's inner edge, the readers in its middle.
+# there) a network put these hinge points on the floor's inner edge, the readers on the floor itself.
 FLOOR_MM = ((5.5, 2.5), (2.0, 1.8), (5.0, 2.2))  # mean, SD per cusp: R, L, N
-FLOOR_MIDDLE = 0.4  # share of the floor's width at which readers mark a cusp's lowest place
+HINGE_ON_FLOOR = 0.4  # share of the floor's width at which readers mark a cusp's lowest place, from its inner edge
 OSTIUM_IN_WALL_MM = 1.0  # half a wall, 1.2 to 2.6 mm thick here
 
 
@@ -121,7 +121,7 @@ class Root:
         floor = np.clip([floor_rng.normal(mean, sd) for mean, sd in FLOOR_MM], 0.0, 9.0)
         floor = np.minimum(floor * (floor_rng.random() > 0.12), 0.6 * radius)
         # The ring through the hinge points keeps the published size: between them it is narrower by that.
-        inner = radius - FLOOR_MIDDLE * float(floor.mean())
+        inner = radius - HINGE_ON_FLOOR * float(floor.mean())
         base_at_sinus = 0.5 * (inner + junction)
 
         ramp, end = float(np.exp(septum_rng.uniform(np.log(0.6), np.log(9.0)))), float(septum_rng.uniform(13.0, 20.0))
@@ -202,12 +202,12 @@ class Root:
 
     @property
     def hinge_height(self) -> float:
-        """Height (mm) of the hinge points: there the rounded floor is ``FLOOR_MIDDLE`` of its width wide."""
-        return self.floor_rise * (1 - np.sqrt(1 - FLOOR_MIDDLE**2))
+        """Height (mm) of the hinge points: there the rounded floor is ``HINGE_ON_FLOOR`` of its width wide."""
+        return self.floor_rise * (1 - np.sqrt(1 - HINGE_ON_FLOOR**2))
 
     @property
     def radius(self) -> float:
-        """Mean radius of the annulus."""
+        """Mean radius of the annulus between the hinge points."""
         return float(np.sqrt(self.semi_axes[1].prod()))
 
     def direction(self, theta: float) -> np.ndarray:

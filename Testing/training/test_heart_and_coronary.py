@@ -196,5 +196,18 @@ def test_a_phantoms_arteries_begin_at_the_ostia_and_change_nothing_else(tmp_path
         cache.write(tmp_path / "c", "crop", 1, 3, size=32)
 
 
+def test_phantoms_of_two_versions_are_not_mixed(tmp_path):
+    for name in ("old", "new"):
+        cache.write(tmp_path / name, "crop", 1, 3, size=32)
+    assert len(cache.files([tmp_path / "old", tmp_path / "new"])) == 2
+    label = tmp_path / "old" / "cache.json"
+    said = json.loads(label.read_text())
+    del said["phantom"]
+    label.write_text(json.dumps(said))
+    with pytest.raises(UsageError, match=r"old was made by an older phantom than .*new"):
+        cache.files([tmp_path / "new", tmp_path / "old"])
+    assert len(cache.files([tmp_path / "old"])) == 1
+
+
 def test_what_was_added_leaves_older_digests_alone():
     assert "coronary" not in LossConfig().model_dump() and LossConfig(coronary=0).model_dump()["coronary"] == 0

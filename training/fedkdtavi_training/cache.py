@@ -108,7 +108,18 @@ def load(path: Path, *, heart: bool = True) -> Case:
 
 
 def files(folders: list[Path]) -> list[Path]:
-    """All cases of the folders, in the order given and by number. Raises UsageError when there are none."""
+    """All cases of the folders, in the order given and by number.
+
+    Raises:
+        UsageError: there are none, or the folders hold phantoms of different versions, where labels mean other places.
+    """
+    versions = {folder: version for folder in folders if (version := _phantom_of(folder)) is not None}
+    if len(set(versions.values())) > 1:
+        older, newer = min(versions, key=versions.__getitem__), max(versions, key=versions.__getitem__)
+        raise UsageError(
+            f"{older} was made by an older phantom than {newer}, where hinge points lie elsewhere; make it anew with "
+            "`fedkdtavi phantom --cache`, or leave one of them out."
+        )
     found = [path for folder in folders for path in sorted(folder.glob("case_*.npz"))]
     if not found:
         names = ", ".join(str(folder) for folder in folders)
@@ -124,11 +135,22 @@ def files(folders: list[Path]) -> list[Path]:
 
 def site_of(folder: Path) -> str | None:
     """Id of the site whose cases a cache holds, or was made for; None for a cache of phantoms, or none at all."""
+    return _description(folder).get("site")
+
+
+def _phantom_of(folder: Path) -> int | None:
+    """Version of the phantom that made a cache (1 where it does not say); None for a site's cases, or unknown ones."""
+    description = _description(folder)
+    return None if "site" in description or not description else int(description.get("phantom", 1))
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """``cache.json`` of a folder; empty where there is none."""
     try:
         content = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return content.get("site") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write(

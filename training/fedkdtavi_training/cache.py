@@ -135,17 +135,17 @@ def files(folders: list[Path]) -> list[Path]:
 
 def site_of(folder: Path) -> str | None:
     """Id of the site whose cases a cache holds, or was made for; None for a cache of phantoms, or none at all."""
-    return _description(folder).get("site")
+    return label_of(folder).get("site")
 
 
 def _phantom_of(folder: Path) -> int | None:
     """Version of the phantom that made a cache (1 where it does not say); None for a site's cases, or unknown ones."""
-    description = _description(folder)
-    return None if "site" in description or not description else int(description.get("phantom", 1))
+    told = label_of(folder)
+    return None if "site" in told or not told else int(told.get("phantom", 1))
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    """``cache.json`` of a folder; empty where there is none."""
+def label_of(folder: Path) -> dict[str, Any]:
+    """What a cache's ``cache.json`` says: kind, and site or seed, size and phantom; empty where none can be read."""
     try:
         content = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -67,9 +66,8 @@ def tags_of(folder: Path) -> set[str]:
 
 def _words(cached: Path) -> set[str]:
     """Values of a cache's description that are words: kind, site."""
-    path = cached / "cache.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {value for key, value in content.items() if key in ("kind", "site") and isinstance(value, str)}
+    told = cache.label_of(cached)
+    return {value for key, value in told.items() if key in ("kind", "site") and isinstance(value, str)}
 
 
 def _is_hospital(folder: Path) -> bool:

@@ -163,7 +163,7 @@ class Root:
             ),
             levels=np.array([-14.0, 0.0, height, height + 16.0]),
             ellipse_angle=float(rng.normal(1.2, 0.5)),
-            bulge=np.maximum(sinus - base_at_sinus - 0.5 * floor, 1.0),
+            bulge=np.maximum(sinus - base_at_sinus - 0.5 * floor, 1.0),  # a floor is part of that width
             sinus_power=float(shape_rng.uniform(0.6, 1.2)),
             floor=floor,
             floor_rise=float(floor_rng.uniform(1.0, 5.0)),
@@ -267,22 +267,13 @@ class Root:
         """How much of the septum stands there around the root: 1 in its middle, falling off to both sides."""
         return np.exp(-0.5 * (turned(theta, self.shelf_angle) / self.shelf_width) ** 2)
 
-    def floor_share(self, theta: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Width of the pocket's floor there (mm), and how much of it the lumen has at height ``h``: 0 to 1, rounded."""
-        cusp, place = self.cusp_place(theta)
-        low = self.attachment_height(cusp, place)
-        up = np.clip((h - low) / self.floor_rise, 0, 1)
-        share = np.clip((h - low) / np.maximum(self.junction_height - low, 0.5), 0, 1)
-        width = self.floor[cusp] * np.cos(0.5 * np.pi * place) ** 0.9
-        return width, np.sqrt(1 - (1 - up) ** 2) * (1 - share**2)
+    def lumen(self, theta: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distance of the lumen's edge from the axis (mm), with what the pocket's floor has to do with it.
 
-    def leaflet_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """Distance from the axis (mm) at which the leaflets are attached: the floor's inner edge."""
-        width, share = self.floor_share(theta, h)
-        return self.lumen_radius(theta, h) - width * share
-
-    def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """Distance of the lumen's edge from the axis (mm)."""
+        Returns:
+            The distance, the floor's width in this direction (mm), and how much of that width the lumen has at height
+            ``h``: 0 to 1, rounded, gone again at the junction. All of the shape of ``theta`` and ``h``.
+        """
         a = np.interp(h, self.levels, self.semi_axes[:, 0])
         b = np.interp(h, self.levels, self.semi_axes[:, 1])
         turned = theta - self.ellipse_angle
@@ -290,9 +281,21 @@ class Root:
         cusp, place = self.cusp_place(theta)
         low = self.attachment_height(cusp, place)
         share = np.clip((h - low) / np.maximum(self.junction_height - low, 0.5), 0, 1)
-        depth = self.bulge[cusp] * np.cos(0.5 * np.pi * place) ** 0.9
-        width, out = self.floor_share(theta, h)
-        return base + depth * np.sin(np.pi * share**self.sinus_power) + width * out - self.shelf_depth(theta, h)
+        up = np.clip((h - low) / self.floor_rise, 0, 1)
+        fade = np.cos(0.5 * np.pi * place) ** 0.9  # towards the commissures
+        depth, floor = self.bulge[cusp] * fade, self.floor[cusp] * fade
+        out = np.sqrt(1 - (1 - up) ** 2) * (1 - share**2)
+        sinus = depth * np.sin(np.pi * share**self.sinus_power)
+        return base + sinus + floor * out - self.shelf_depth(theta, h), floor, out
+
+    def lumen_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """Distance of the lumen's edge from the axis (mm)."""
+        return self.lumen(theta, h)[0]
+
+    def leaflet_radius(self, theta: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """Distance from the axis (mm) at which the leaflets are attached: the floor's inner edge."""
+        edge, floor, out = self.lumen(theta, h)
+        return edge - floor * out
 
     def landmarks(self) -> dict[str, np.ndarray]:
         """Every landmark of the schema, (3,) anatomical mm."""

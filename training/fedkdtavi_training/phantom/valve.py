@@ -66,9 +66,8 @@ def paint_root(canvas: Canvas, root: Root, valve: Valve, tissue: Tissue, rng: np
     if region is None:
         return
     rho, theta, h = root.cylinder(canvas.points[region])
-    edge = root.lumen_radius(theta, h).astype(np.float32)
+    edge, floor, floor_out = (x.astype(np.float32) for x in root.lumen(theta, h))
     beyond = rho - edge
-    floor, floor_out = (x.astype(np.float32) for x in root.floor_share(theta, h))
     attached = edge - floor * floor_out
     within = canvas.coverage(np.maximum(-5 - h, h - (root.junction_height + 14)), 2.0)
     shelf = root.shelf_depth(theta, h).astype(np.float32)

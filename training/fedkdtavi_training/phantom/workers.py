@@ -26,15 +26,9 @@ def over(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int)
         InputError: a worker was killed (most often for memory).
     """
     if processes <= 1 or len(jobs) <= 1:
-        from threadpoolctl import threadpool_limits
-
-        # As in a worker below: with another number of threads sums are rounded otherwise, and a voxel differs by 1 HU.
-        for job in jobs:
-            with threadpool_limits(1, user_api="blas"):
-                result = function(job)
-            yield result
+        yield from (_in_one_thread(function, job) for job in jobs)
         return
-    # One thread each: processes that share cores must not fight, and sums stay the same.
+    # One thread each from the start: processes that share cores must not fight.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     # A fresh interpreter a worker: forked numerical libraries may hold locks of their parent.
@@ -57,6 +51,14 @@ def over(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int)
         pool.shutdown(cancel_futures=True)
 
 
+def _in_one_thread(function: Callable[[Job], Result], job: Job) -> Result:
+    """With another number of threads sums are rounded otherwise, and a voxel differs by 1 HU."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        return function(job)
+
+
 _working = _ending = False
 
 
@@ -64,7 +66,7 @@ def _work(function: Callable[[Job], Result], job: Job) -> Result:
     global _working
     try:
         _working = True
-        return function(job)
+        return _in_one_thread(function, job)
     finally:
         _working = False
         if _ending:

@@ -252,11 +252,11 @@ def test_of_two_looks_that_disagree_the_surer_is_believed_half():
 
 def test_student_and_refiner_meet_half_way_unless_they_mean_different_places():
     seen = (np.zeros(3), 4 * np.eye(3), 0.8)
-    position, covariance, raw = fine.refined(seen, _decoded([0, 2, 0], 0.9), 6.0)
+    position, covariance, raw = fine.refined("hinge_rcc", seen, _decoded([0, 2, 0], 0.9))
     np.testing.assert_allclose(position, [0, 1, 0])
     np.testing.assert_allclose(covariance, np.diag([2.5, 3.5, 2.5]))
     assert raw == pytest.approx(0.85)
-    position, covariance, raw = fine.refined(seen, _decoded([0, 4, 0], 0.99), 3.0)
+    position, covariance, raw = fine.refined("ostium_rca", seen, _decoded([0, 4, 0], 0.99))
     np.testing.assert_allclose(position, 0)
     assert covariance[0, 0] == 4 and raw == pytest.approx(0.4)
 

@@ -37,13 +37,15 @@ def update() -> Update:
 def test_a_task_comes_back_as_it_was(stage):
     weights = {"body.0.weight": torch.full((3, 2), 1 / 3), "heads.ms.bias": torch.tensor([-0.0, 1e-38])}
     teachers = {"ms": Teacher("teacher", {"channels": [4, 8]}, {"a.b": torch.ones(2)}, "ef" * 32, 0.85)}
+    teachers["refiner"] = Teacher("refiner", {"channels": [4, 8, 8]}, {"c": torch.ones(1)}, "01" * 32, 1.0, 48)
     task = Task("train", stage, 7, weights, teachers)
     back = wire.task_from_wire(*wire.task_to_wire(task))
     assert back.stage == stage and (back.kind, back.round_number) == ("train", 7)
     for name, value in weights.items():
         assert back.weights[name].numpy().tobytes() == value.numpy().tobytes()
     assert back.teachers["ms"].network == {"channels": [4, 8]} and back.teachers["ms"].digest == "ef" * 32
-    assert back.teachers["ms"].closer_look_mm == 0.85
+    assert (back.teachers["ms"].closer_look_mm, back.teachers["ms"].crop) == (0.85, None)
+    assert (back.teachers["refiner"].closer_look_mm, back.teachers["refiner"].crop) == (1.0, 48)
     assert torch.equal(back.teachers["ms"].weights["a.b"], torch.ones(2))
 
 
@@ -119,6 +121,16 @@ def test_a_look_that_no_ct_has_is_refused(stage):
     header, arrays = wire.task_to_wire(Task("train", stage, 0, {"a.b": torch.ones(2)}))
     told = json.loads(header)
     told["stage"]["training"]["loss"] = {"spacing_mm": 0.01}
+    with pytest.raises(wire.WireError):
+        wire.task_from_wire(json.dumps(told), arrays)
+
+
+@pytest.mark.parametrize("crop", [0, -48, 100_000, 48.5, "48", True])
+def test_a_refiner_whose_look_would_fill_the_memory_is_refused(stage, crop):
+    last = Teacher("refiner", {"channels": [4, 8, 8]}, {"c": torch.ones(1)}, "01" * 32, 1.0, 48)
+    header, arrays = wire.task_to_wire(Task("label", stage, 1, teachers={"refiner": last}))
+    told = json.loads(header)
+    told["teachers"]["refiner"]["crop"] = crop
     with pytest.raises(wire.WireError):
         wire.task_from_wire(json.dumps(told), arrays)
 

@@ -26,6 +26,7 @@ from . import architecture
 # Heads that a network has only when asked for: the heart's classes (half resolution), the coronary arteries (full).
 EXTRA_HEADS: tuple[str, ...] = ("heart", "coronary")
 Optimizer = Literal["adamw", "muon"]
+LARGEST_CROP = 256  # voxels along a side: more fill a site's memory
 FINEST_MM = 0.4  # no CT is finer, and crops at 0.01 mm would fill a site's memory
 LOOK = (
     "voxel size (mm) of the closer look; crops cached that fine are shown at it, and at loss.spacing_mm, too, where "

@@ -24,6 +24,7 @@ from .. import architecture
 from ..config import (
     EXTRA_HEADS,
     FINEST_MM,
+    LARGEST_CROP,
     LOOK,
     AugmentConfig,
     LossConfig,
@@ -35,6 +36,9 @@ from ..config import (
 )
 
 HEADS: tuple[str, ...] = tuple(schema.HEADS)
+REFINER = "refiner"
+TEACHERS = (*HEADS, REFINER)
+"""Who may label: a teacher for every head, and a refiner that looks last at the landmarks of the others."""
 TASK_HEADS: dict[int, tuple[str, ...]] = {0: HEADS} | {n: (head,) for n, head in enumerate(HEADS, 1)}
 Arm = Literal["federated", "local", "pooled"]
 SUMMARY = "summary.json"
@@ -89,7 +93,7 @@ class Training(_Strict):
     moments: Literal["kept", "reset"] = Field("kept", description="of a site's optimiser, from one round to the next")
     ema: float = Field(0.0, ge=0, lt=1, description="moving average over the rounds, which is then the result; 0: none")
     workers: int = Field(0, ge=0, description="loader processes; the samples are the same for any number")
-    crop: int = Field(64, gt=0, le=256)
+    crop: int = Field(64, gt=0, le=LARGEST_CROP)
     closer_look_mm: float | None = Field(None, ge=FINEST_MM, description=LOOK)
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -204,7 +208,10 @@ class Experiment(_Strict):
     deadline_s: float | None = Field(None, gt=0, description="a site that answers later is left out of the round")
     teacher: Training | None = None
     teachers: dict[str, Training] = Field(default_factory=dict, description="head -> its own instead of `teacher`")
-    teacher_weights: dict[str, Path] = Field(default_factory=dict, description="head -> a teacher trained before")
+    teacher_weights: dict[str, Path] = Field(
+        default_factory=dict,
+        description="head -> a teacher trained before; refiner -> who has the last look at their landmarks",
+    )
     student: Training | None = None
     pseudo: Pseudo | None = Field(None, description="null: the student learns from true labels alone")
     init: Path | None = Field(None, description="safetensors that student, finetuning or task 1-3 starts from")
@@ -233,7 +240,7 @@ class Experiment(_Strict):
             raise ValueError("two sites have the same name")
         if "federated" in self.arms and self.aggregation.k > len(names):
             raise ValueError(f"k is {self.aggregation.k}, but only {len(names)} sites take part")
-        unknown = (set(self.teachers) | set(self.teacher_weights)) - set(HEADS)
+        unknown = (set(self.teachers) - set(HEADS)) | (set(self.teacher_weights) - set(TEACHERS))
         if unknown:
             raise ValueError(f"there is no head {sorted(unknown)[0]!r}; the heads are {', '.join(HEADS)}")
         if self.task == 0 and self.student is None:

@@ -17,7 +17,7 @@ from .. import given, networks, train
 from ..disk import writing
 from . import provenance, refusals, starts, workflow
 from .asking import answers
-from .config import HEADS, TASK_HEADS, Experiment, Stage, Training
+from .config import HEADS, REFINER, TASK_HEADS, Experiment, Stage, Training
 from .heads import floating, unchanged
 from .messages import Driver, SiteFailedError, Task, Teacher, Update, Weights
 from .pace import Pace
@@ -67,6 +67,8 @@ class Federation:
         made = {head: self._teacher(head) for head in HEADS if self._any(head)}
         if not made:
             raise UsageError("No head has labels at enough sites: there is nothing to distil; add labels.")
+        if REFINER in experiment.teacher_weights:
+            made[REFINER] = self._teacher(REFINER)
         summary = {"teachers": {head: link for head, (_, link) in made.items()}, "pseudo_labels": [], "student": None}
         teachers = {head: teacher for head, (teacher, _) in made.items()}
         network, start = self._start(experiment.student, experiment.init)
@@ -81,7 +83,7 @@ class Federation:
             )
             look = stage.training.closer_look_mm
             teacher = Teacher(stage.training.model, network.arguments, floating(weights), train.digest(weights), look)
-            teachers, start = dict.fromkeys(HEADS, teacher), weights
+            teachers, start = teachers | dict.fromkeys(HEADS, teacher), weights
         return summary | self._refiner(pseudo, pseudo_set=number, pseudo_teachers=made_by)
 
     def _refiner(self, pseudo: dict[str, Any] | None = None, **learned_from: Any) -> dict[str, Any]:
@@ -116,8 +118,9 @@ class Federation:
             network, task, metadata = given.read(trained)
             weights = network.state_dict()
             link = {"digest": train.digest(weights), "trained_before": metadata}
-            look = metadata.get("crop_spacing_mm" if task == "calcium" else "closer_look_mm")
-            return Teacher(task, network.arguments, floating(weights), link["digest"], look), link
+            look = metadata.get("crop_spacing_mm" if task in ("calcium", "refiner") else "closer_look_mm")
+            crop = metadata.get("crop_size") if task == "refiner" else None
+            return Teacher(task, network.arguments, floating(weights), link["digest"], look, crop), link
         training = self.experiment.teacher_of(head)
         stage = self._stage(f"teacher-{head}", (head,), training)
         network, start = self._start(training, self.experiment.init if self.experiment.task else None)

@@ -19,8 +19,8 @@ Weights = dict[str, torch.Tensor]
 class Teacher:
     """A trained teacher as it is sent to the sites: its network's description, its weights, and how it looks.
 
-    ``closer_look_mm`` is the voxel size of its second, closer look, and of the only one of a calcium network; None: it
-    has learned no such look.
+    ``closer_look_mm`` is the voxel size of its second, closer look, and of the only one of a calcium network or a
+    refiner; None: it has learned no such look. ``crop``: side of a refiner's look in voxels.
     """
 
     model: str
@@ -28,6 +28,7 @@ class Teacher:
     weights: Weights
     digest: str
     closer_look_mm: float | None = None
+    crop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Task:
         round_number: from 0. For ``label``: which set of pseudo-labels is made.
         weights: the floating ones of the whole network, for ``train``. What is not floating is no weight: every site
             has it from the network's description.
-        teachers: head -> teacher, for ``label``.
+        teachers: head -> teacher, for ``label``; ``refiner`` -> who looks last at their landmarks.
     """
 
     kind: Literal["count", "label", "train"]

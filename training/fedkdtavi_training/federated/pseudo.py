@@ -1,4 +1,4 @@
-"""Teachers look at every CT of a site, the product's way: crop, network, sub-voxel decoding, plausibility.
+"""Teachers look at every CT of a site, the product's way: crop, network, refiner, sub-voxel decoding, plausibility.
 
 What they see is stored as mean, covariance and confidence of each landmark and a probability map of calcium; what it
 weighs in training is decided there (:mod:`.labels`), so one set serves soft and hard pseudo-labels.
@@ -24,7 +24,7 @@ from ..config import FINE_ENOUGH
 from ..data import heart_channel
 from ..networks import sees_heart
 from ..seed_recipe.readout import HEATMAPS, OF_RECIPE, read
-from .config import Stage
+from .config import REFINER, Stage
 from .labels import row_slice
 from .messages import Teacher, Update
 from .pseudo_store import FULL, Pseudo
@@ -51,17 +51,18 @@ def label_site(
     train.check_device(device)
     train.prepare_torch(device)
     nets = {teacher.digest: _network(teacher).to(device) for teacher in teachers.values()}
-    by_head = {head: nets[teacher.digest] for head, teacher in teachers.items()}
+    by_head = {head: nets[teacher.digest] for head, teacher in teachers.items() if head != REFINER}
+    last = _LastLook.of(teachers[REFINER], nets) if REFINER in teachers else None
     made_by = {head: teachers[head].digest for head in sorted(teachers)}
     store, (cases, _) = site.pseudo(number), site.readable(stage.test_ratio)
-    digests, sums = [], dict.fromkeys(made_by, 0.0)
+    digests, sums = [], dict.fromkeys(sorted(by_head), 0.0)
     loss = stage.training.loss
     view = (stage.training.crop, loss.spacing_mm, loss.recipe)
-    closer = {head: one.closer_look_mm for head, one in teachers.items() if one.closer_look_mm is not None}
-    seen_as = (*view, closer) if closer else view
+    closer = {head: one.closer_look_mm for head, one in teachers.items() if head in by_head and one.closer_look_mm}
+    seen_as = (*view, *([closer] if closer else []), *([last.size, last.spacing_mm] if last else []))
     for done, (key, case) in enumerate(cases.items(), 1):
         if not store.holds(key, made_by, case.digest, seen_as):
-            seen = look(cache.load(case.path), by_head, *view, closer=closer, device=device)
+            seen = look(cache.load(case.path), by_head, *view, closer=closer, last=last, device=device)
             store.save(key, Pseudo(**seen, teachers=made_by, case_digest=case.digest), seen_as)
         pseudo = store.load(key)
         digests.append((key, pseudo.digest))
@@ -81,6 +82,7 @@ def look(
     recipe: str = HEATMAPS,
     *,
     closer: Mapping[str, float] | None = None,
+    last: _LastLook | None = None,
     device: str = "cpu",
 ) -> dict[str, object]:
     """What the networks see in one case: the fields of :class:`.pseudo_store.Pseudo` but for the digests.
@@ -88,9 +90,9 @@ def look(
     The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
     hinge points that are seen. Heads in ``closer`` (head -> voxel size in mm) are then seen that closely, too, if the
     case is cached that fine, and both looks become one as they do in use (:func:`fedkdtavi_core.fine.closer`). A
-    calcium network has that look alone, around the root that the others show, or else in the middle of the case. Axes
-    of the case are R, A, S with its first voxel at 0 mm. The networks are on ``device``; all but they is done on the
-    CPU.
+    refiner, if there is one, looks last, along the axes of the root that these show. A calcium network has one look,
+    around the root that the others show, or else in the middle of the case. Axes of the case are R, A, S with its first
+    voxel at 0 mm. The networks are on ``device``; all but they is done on the CPU.
     """
     if not case.heart_known and any(sees_heart(network.arguments) for network in by_head.values()):
         raise InputError("A case has no heart classes to condition on; crop it anew with a bundle's coarse network.")
@@ -98,15 +100,15 @@ def look(
     volume = Volume(case.hu, affine)
     first = volume.grid.to_ras((np.array(case.hu.shape) - 1) / 2)
 
-    def view(nets: Mapping[str, torch.nn.Module], centre: np.ndarray, voxel_mm: float) -> _View:
-        return _View.of(volume, nets, geometry.crop_grid(centre, crop, voxel_mm), case.heart, device)
+    def view(nets: Mapping[str, torch.nn.Module], grid: Grid) -> _View:
+        return _View.of(volume, nets, grid, case.heart, device)
 
     usually = {head: net for head, net in by_head.items() if not isinstance(net, networks.CalciumNet)}
-    usual = view(usually, first, spacing_mm)
+    usual = view(usually, geometry.crop_grid(first, crop, spacing_mm))
     decoded = usual.landmarks(recipe)
     better = fine.better_center(decoded, first, first) if "hps" in by_head else None
     if better is not None:
-        usual = view(usually, better, spacing_mm)
+        usual = view(usually, geometry.crop_grid(better, crop, spacing_mm))
         decoded = usual.landmarks(recipe)
     looks = [usual]
     middle = fine.root_center({i: one.position for i, one in decoded.items()})
@@ -114,11 +116,15 @@ def look(
     if middle is None:
         near, middle = {head: mm for head, mm in near.items() if head not in usually}, first
     for voxel_mm in sorted(set(near.values())):
-        close = view({head: by_head[head] for head, mm in near.items() if mm == voxel_mm}, middle, voxel_mm)
+        nets = {head: by_head[head] for head, mm in near.items() if mm == voxel_mm}
+        close = view(nets, geometry.crop_grid(middle, crop, voxel_mm))
         decoded |= {
             i: _as_one(decoded[i], one) for i, one in close.landmarks(recipe, times=usual).items() if i in decoded
         }
         looks += [close]
+    if last is not None and (along := last.grid(decoded)) is not None:
+        seen_last = view(dict.fromkeys(networks.LANDMARK_HEADS, last.network), along).landmarks(HEATMAPS)
+        decoded |= {i: _refined(i, decoded[i], one) for i, one in seen_last.items() if i in decoded}
     calcium = [(one.calcium(), one.grid) for one in looks if "calc" in one.logits]
     likely, contrast = _plausibility(case, decoded, volume)
     count = len(schema.LANDMARK_IDS)
@@ -166,6 +172,31 @@ def calcium_certainty(probability: np.ndarray) -> float:
 def _as_one(usual: heatmap.Decoded, close: heatmap.Decoded) -> heatmap.Decoded:
     position, covariance, raw = fine.closer((usual.position, usual.covariance, usual.confidence), close)
     return replace(usual, position=position, covariance=covariance, confidence=raw)
+
+
+def _refined(label_id: str, seen: heatmap.Decoded, last: heatmap.Decoded) -> heatmap.Decoded:
+    position, covariance, raw = fine.refined(label_id, (seen.position, seen.covariance, seen.confidence), last)
+    return replace(seen, position=position, covariance=covariance, confidence=raw)
+
+
+@dataclass(frozen=True)
+class _LastLook:
+    """A refiner, and the crop that it is given: ``size`` voxels of ``spacing_mm``."""
+
+    network: torch.nn.Module
+    size: int
+    spacing_mm: float
+
+    @classmethod
+    def of(cls, teacher: Teacher, nets: Mapping[str, torch.nn.Module]) -> _LastLook:
+        if teacher.crop is None or teacher.closer_look_mm is None:
+            raise InputError("A refiner among the teachers does not say how large and how fine its look is.")
+        return cls(nets[teacher.digest], teacher.crop, teacher.closer_look_mm)
+
+    def grid(self, decoded: Mapping[str, heatmap.Decoded]) -> Grid | None:
+        """Its crop along the axes of the root that is seen; None where there is no root."""
+        points = {label_id: one.position for label_id, one in decoded.items()}
+        return fine.aligned_grid(points, {"size": self.size, "spacing_mm": self.spacing_mm})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from fedkdtavi_core.errors import UsageError
 
 from .. import given, networks
-from .config import HEADS, Experiment, Training
+from .config import HEADS, REFINER, Experiment, Training
 
 _TEACHERS = ("teacher", "student", "unetr")  # what labels all heads of a crop
 _HEADS = {"refiner": networks.LANDMARK_HEADS, "calcium": ("calc",)}  # of networks that do not have all
@@ -52,6 +52,12 @@ def check(experiment: Experiment, finetune: bool = False) -> None:
             kind = given.read(weights)[1]
             if kind not in _TEACHERS and (kind, head) != ("calcium", "calc"):
                 raise UsageError(f"{weights}: holds a {kind} network, which cannot teach {head}; give a teacher's.")
+    if taught and not experiment.task and (last := experiment.teacher_weights.get(REFINER)) is not None:
+        _, kind, told = given.read(last)
+        if kind != "refiner":
+            raise UsageError(f"{last}: holds a {kind} network, no refiner; give a refiner's weights, or leave it out.")
+        if not {"crop_size", "crop_spacing_mm"} <= set(told):
+            raise UsageError(f"{last}: does not say how closely it looks; give weights written by a training.")
     if experiment.task:
         training = experiment.teacher_of(heads[0])
         if heads[0] not in experiment.teacher_weights:

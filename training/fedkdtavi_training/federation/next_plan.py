@@ -1,4 +1,4 @@
-"""The project of a next round between hospitals: from a bundle's own student, which also labels what nobody has."""
+"""The project of a next round between hospitals: from a bundle's own networks, which also label what nobody has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from fedkdtavi_core import bundle as bundles
 from fedkdtavi_core.errors import EXIT_OK, UsageError
 
 from ..config import refused
-from ..federated.config import HEADS
 from ..next_round import run as next_round
 from ..next_round.settings import NextRound, training
 from . import kits, project
@@ -57,7 +56,8 @@ def write(file: Path, parent: Path | None, out: Path, say: Callable[[str], None]
         "init": str(start),
     }
     if labels:
-        made["teacher_weights"] = dict.fromkeys(HEADS, str(start))
+        given = next_round.teachers(bundle, out.parent.resolve(), start)
+        made["teacher_weights"] = {head: str(path) for head, path in given.items()}
     part = out.with_name(f".{out.name}.part")
     try:
         kits.write(part, made)

@@ -66,7 +66,8 @@ class Project(_Strict):
     teacher: Training | None = None
     teachers: dict[str, Training] = Field(default_factory=dict)
     teacher_weights: dict[str, Path] = Field(
-        default_factory=dict, description="head -> safetensors on the server of who labels it, not a job's teacher"
+        default_factory=dict,
+        description="head (or refiner) -> safetensors on the server of who labels it, not a job's teacher",
     )
     student: Training | None = None
     pseudo: Pseudo | None = None

@@ -21,8 +21,8 @@ import fedkdtavi_core
 from fedkdtavi_core import schema
 from fedkdtavi_core.errors import FedKDTAVIError
 
-from ..config import EXTRA_HEADS, FINEST_MM
-from ..federated.config import HEADS, Stage
+from ..config import EXTRA_HEADS, FINEST_MM, LARGEST_CROP
+from ..federated.config import HEADS, TEACHERS, Stage
 from ..federated.messages import Task, Teacher, Update, Weights
 
 Arrays = dict[str, np.ndarray]
@@ -32,7 +32,7 @@ _METRIC = re.compile(r"[a-z][a-z0-9_]{0,40}")  # no case id, file name or senten
 _WEIGHT = re.compile(r"[A-Za-z0-9_.]{1,200}")
 _FLOATS = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64))  # what torch can take, in this order
 _KINDS = ("count", "label", "train")
-_WIRE = "2"  # of the messages: 2 says how closely a teacher looks
+_WIRE = "3"  # of the messages: 2 says how closely a teacher looks, 3 how large a refiner's look is
 
 
 class WireError(FedKDTAVIError):
@@ -107,6 +107,7 @@ def task_to_wire(task: Task) -> tuple[str, Arrays]:
                 "network": one.network,
                 "digest": one.digest,
                 "closer_look_mm": one.closer_look_mm,
+                "crop": one.crop,
             }
             for head, one in task.teachers.items()
         },
@@ -131,12 +132,13 @@ def task_from_wire(header: str, arrays: Mapping[str, np.ndarray]) -> Task:
                 _part(arrays, f"teacher/{head}/"),
                 str(one["digest"]),
                 _voxel_size(one["closer_look_mm"]),
+                _crop(one["crop"]),
             )
             for head, one in dict(told["teachers"]).items()
         }
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise WireError("The task's description cannot be read; install the same version on both sides.") from error
-    if told["kind"] not in _KINDS or not _whole(told["round"]) or set(teachers) - set(HEADS):
+    if told["kind"] not in _KINDS or not _whole(told["round"]) or set(teachers) - set(TEACHERS):
         raise WireError("The task is of a kind that is not known here; install the same version on both sides.")
     return Task(told["kind"], stage, told["round"], _part(arrays, "weights/"), teachers)
 
@@ -182,6 +184,12 @@ def _voxel_size(told: Any) -> float | None:
     if not math.isfinite(float(told)) or float(told) < FINEST_MM:
         raise ValueError("no voxel size")
     return float(told)
+
+
+def _crop(told: Any) -> int | None:
+    if told is not None and (not _whole(told) or not 0 < told <= LARGEST_CROP):
+        raise ValueError("no size of a crop")
+    return told
 
 
 def _whole(value: Any) -> bool:

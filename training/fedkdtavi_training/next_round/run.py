@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fedkdtavi_core import bundle as bundles
-from fedkdtavi_core.bundle import Bundle, metadata
+from fedkdtavi_core.bundle import Bundle, layout, metadata
 from fedkdtavi_core.errors import BundleError, UsageError
 
 from .. import bundle_weights, export, networks
 from ..average import average
 from ..federated import experiment
-from ..federated.config import HEADS, Experiment
+from ..federated.config import HEADS, REFINER, Experiment
 from ..federated.pace import to_stderr
 from ..federated.plain import PlainDriver
 from . import lessons
@@ -66,7 +66,7 @@ def run(
             deadline_s=settings.deadline_s,
             **trained_as,
             pseudo=settings.pseudo,
-            teacher_weights=dict.fromkeys(HEADS, start) if settings.pseudo else {},
+            teacher_weights=teachers(parent, settings.out, start) if settings.pseudo else {},
             init=start,
             refiner_init=starts["refiner"][0] if "refiner" in starts else None,
         ),
@@ -140,8 +140,29 @@ def _check_own(folder: Path, parent: Bundle, name: str, chain: str | None = None
     raise UsageError(f"{folder}: holds a bundle {why}; add --force to replace it or choose another new_bundle.")
 
 
+def teachers(parent: Bundle, out: Path, student: Path) -> dict[str, Path]:
+    """Who labels what nobody has, as files: all networks of the parent that have a say in use.
+
+    Its student, its refiner's last look at the landmarks, and its calcium network instead of the student's calcium.
+
+    Args:
+        student: the file that :func:`weights` wrote of it.
+
+    Raises:
+        UsageError: as :func:`weights`.
+    """
+    named = dict.fromkeys(HEADS, student)
+    for role, place in (("refiner", REFINER), ("calcium", "calc")):
+        if role in parent.scans:
+            named[place] = weights(parent, out, role)[0]
+    return named
+
+
 def weights(parent: Bundle, out: Path, role: str) -> tuple[Path, str, dict[str, Any]]:
-    """The weights of student or refiner as a file in ``out``, which network it is, and its description.
+    """The weights of one of its networks as a file in ``out``, which network it is, and its description.
+
+    Args:
+        role: ``student``, ``refiner`` or ``calcium``.
 
     Raises:
         UsageError: the bundle has no such weights, or they cannot be written.
@@ -153,10 +174,18 @@ def weights(parent: Bundle, out: Path, role: str) -> tuple[Path, str, dict[str, 
         network, model, told = networks.load(path)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
-    look = parent.metadata["preprocessing"].get("closer_look_mm") if role == "student" else None
-    if told.get("closer_look_mm") != look:  # the bundle says how its student looks; as a teacher it looks alike
-        networks.save(network, model, path, {**told, "closer_look_mm": look})
+    said = told | _looks(parent, role)  # the bundle says how its networks look; as teachers they look alike
+    if told != said:
+        networks.save(network, model, path, said)
     return path, model, network.arguments
+
+
+def _looks(parent: Bundle, role: str) -> dict[str, Any]:
+    fed = parent.metadata["preprocessing"]
+    if role == "student":
+        return {"closer_look_mm": fed.get("closer_look_mm")}
+    look = fed[layout.OPTIONAL[role]]
+    return {"crop_size": look["size"], "crop_spacing_mm": look["spacing_mm"]}
 
 
 def _calibration(settings: NextRound, parent: Bundle) -> dict[str, Any] | None:

@@ -212,6 +212,9 @@ class Experiment(_Strict):
         default_factory=dict,
         description="head -> a teacher trained before; refiner -> who has the last look at their landmarks",
     )
+    teacher_init: dict[str, Path] = Field(
+        default_factory=dict, description="head -> safetensors that its teacher starts from, where it is trained here"
+    )
     student: Training | None = None
     pseudo: Pseudo | None = Field(None, description="null: the student learns from true labels alone")
     init: Path | None = Field(None, description="safetensors that student, finetuning or task 1-3 starts from")
@@ -240,7 +243,9 @@ class Experiment(_Strict):
             raise ValueError("two sites have the same name")
         if "federated" in self.arms and self.aggregation.k > len(names):
             raise ValueError(f"k is {self.aggregation.k}, but only {len(names)} sites take part")
-        unknown = (set(self.teachers) - set(HEADS)) | (set(self.teacher_weights) - set(TEACHERS))
+        unknown = ((set(self.teachers) | set(self.teacher_init)) - set(HEADS)) | (
+            set(self.teacher_weights) - set(TEACHERS)
+        )
         if unknown:
             raise ValueError(f"there is no head {sorted(unknown)[0]!r}; the heads are {', '.join(HEADS)}")
         if self.task == 0 and self.student is None:

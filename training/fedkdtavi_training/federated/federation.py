@@ -123,7 +123,8 @@ class Federation:
             return Teacher(task, network.arguments, floating(weights), link["digest"], look, crop), link
         training = self.experiment.teacher_of(head)
         stage = self._stage(f"teacher-{head}", (head,), training)
-        network, start = self._start(training, self.experiment.init if self.experiment.task else None)
+        first = self.experiment.teacher_init.get(head, self.experiment.init if self.experiment.task else None)
+        network, start = self._start(training, first)
         weights, link = self._train(stage, network, start)
         look = training.finest_mm if training.model == "calcium" else training.closer_look_mm
         return Teacher(training.model, network.arguments, floating(weights), link["digest"], look), link

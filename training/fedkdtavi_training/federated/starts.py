@@ -46,6 +46,11 @@ def check(experiment: Experiment, finetune: bool = False) -> None:
         return
     heads = HEADS[experiment.task - 1 : experiment.task] if experiment.task else HEADS
     taught = experiment.task or experiment.pseudo is not None
+    for head, path in experiment.teacher_init.items():
+        training = experiment.teacher_of(head)
+        if training is None:
+            raise UsageError(f"{path}: is to start a teacher of {head}, which nothing trains; give `teacher`.")
+        start(training, path, seed)
     for head in heads if taught else ():
         weights = experiment.teacher_weights.get(head)
         if weights is not None:

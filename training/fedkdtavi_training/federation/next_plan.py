@@ -17,7 +17,7 @@ from ..next_round import run as next_round
 from ..next_round.settings import NextRound, training
 from . import kits, project
 
-_OF_EARLIER_JOBS = ("teacher", "teachers", "teacher_weights", "refiner", "refiner_init")
+_OF_EARLIER_JOBS = ("teacher", "teachers", "teacher_weights", "teacher_init", "refiner", "refiner_init")
 
 
 def write(file: Path, parent: Path | None, out: Path, say: Callable[[str], None]) -> int:

@@ -69,6 +69,9 @@ class Project(_Strict):
         default_factory=dict,
         description="head (or refiner) -> safetensors on the server of who labels it, not a job's teacher",
     )
+    teacher_init: dict[str, Path] = Field(
+        default_factory=dict, description="head -> safetensors on the server that its teacher starts from"
+    )
     student: Training | None = None
     pseudo: Pseudo | None = None
     init: Path | None = Field(None, description="safetensors on the server that the student starts from")
@@ -133,6 +136,7 @@ class Project(_Strict):
             "deadline_s": self.deadline_s,
             "teacher": self.teacher,
             "teachers": self.teachers,
+            "teacher_init": self.teacher_init,
             "student": self.student,
         }
         if task == 0:

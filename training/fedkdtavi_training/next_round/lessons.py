@@ -55,6 +55,16 @@ def gather(
     return found
 
 
+def check_calcium(found: list[Lesson], k: int) -> None:
+    """Is there enough that teaches the calcium network? Raises UsageError when fewer than ``k`` sites have any."""
+    holders = sum("calcification" in lesson.told["labels"] for lesson in found)
+    if holders < k:
+        raise UsageError(
+            f"{holders} of the {k} sites that are needed have reviewed calcification that is not held out: leave "
+            "`calcium` out, or review some."
+        )
+
+
 def _lesson(site: SiteFolder, parent: Bundle, held_out: float, out: Path, say: Callable[[str], None]) -> Lesson:
     fed = parent.metadata["preprocessing"]
     kept = SiteDataset(

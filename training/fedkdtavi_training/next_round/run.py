@@ -18,7 +18,7 @@ from ..federated.config import HEADS, REFINER, Experiment
 from ..federated.pace import to_stderr
 from ..federated.plain import PlainDriver
 from . import lessons
-from .settings import NextRound, refiner_training, training
+from .settings import NextRound, calcium_training, refiner_training, training
 
 _KEPT_CONFIDENCE = (
     "The table of confidences is the parent bundle's: it was measured with other weights. Measure it anew with "
@@ -44,12 +44,7 @@ def run(
     parent = bundles.resolve(settings.bundle)
     calibration = _calibration(settings, parent)
     doubt = [_KEPT_CONFIDENCE] if calibration is None and parent.metadata["calibration"] else []
-    starts = {"student": weights(parent, settings.out, "student")}
-    trained_as = {"student": training(settings, parent, *starts["student"][1:])}
-    if settings.refiner is not None:
-        starts["refiner"] = weights(parent, settings.out, "refiner")
-        trained_as["refiner"] = refiner_training(settings, parent, starts["refiner"][2])
-    start = starts["student"][0]
+    starts, how = _trained_on_from(settings, parent)
     if settings.new_bundle.resolve() == parent.path.resolve():
         raise UsageError(f"{settings.new_bundle}: is the parent itself; choose another new_bundle.")
     name = settings.name or parent.metadata["name"]
@@ -57,6 +52,8 @@ def run(
     if not force:  # before hours of training
         _check_own(settings.new_bundle, parent, f"{name} {settings.version}")
     found = lessons.gather(settings.sites, parent, settings.held_out, settings.out / "crops", say)
+    if settings.calcium is not None:
+        lessons.check_calcium(found, settings.aggregation.k)
     links = experiment.run(
         Experiment(
             sites=[{"name": one.name, "folder": one.crops} for one in found],
@@ -64,19 +61,17 @@ def run(
             seed=settings.seed,
             aggregation=settings.aggregation,
             deadline_s=settings.deadline_s,
-            **trained_as,
             pseudo=settings.pseudo,
-            teacher_weights=teachers(parent, settings.out, start) if settings.pseudo else {},
-            init=start,
-            refiner_init=starts["refiner"][0] if "refiner" in starts else None,
+            **how,
         ),
         say=say,
         driver=driver,
     )["federated"]
     shipped, made_of = {}, {}
-    for role, (before, _, _) in starts.items():
-        made_of[role] = settings.out / "federated" / f"{links[role]['stage']}.safetensors"
-        shipped[role] = links[role]["digest"]
+    learned = {role: links["teachers"]["calc"] if role == "calcium" else links[role] for role in starts}
+    for role, before in starts.items():
+        made_of[role] = settings.out / "federated" / f"{learned[role]['stage']}.safetensors"
+        shipped[role] = learned[role]["digest"]
         if settings.parent_share:
             mean = settings.out / f"{role}.safetensors"
             parts = {made_of[role]: 1 - settings.parent_share, before: settings.parent_share}
@@ -90,7 +85,7 @@ def run(
         parent,
         made_of["student"],
         refiner=made_of.get("refiner", parent),
-        calcium=parent,
+        calcium=made_of.get("calcium", parent),
         name=name,
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],
@@ -98,7 +93,7 @@ def run(
         provenance={
             "parent": export.lineage(parent),
             "taught": taught,
-            **{role: links[role] for role in starts},
+            **learned,
             "parent_share": settings.parent_share,
             "chain": links["chain"],
             "calibration": "the parent's" if doubt else "its own" if calibration else "none",
@@ -118,6 +113,22 @@ def run(
             f"fedkdtavi bundle compare {parent.path} {settings.new_bundle} {site.folder}" for site in settings.sites
         ],
     }
+
+
+def _trained_on_from(settings: NextRound, parent: Bundle) -> tuple[dict[str, Path], dict[str, Any]]:
+    """The parent's weights of each network that is trained on, and the entries of the experiment that say how."""
+    start, model, network = weights(parent, settings.out, "student")
+    starts, how = {"student": start}, {"student": training(settings, parent, model, network), "init": start}
+    if settings.pseudo is not None:
+        how["teacher_weights"] = teachers(parent, settings.out, start)
+    if settings.refiner is not None:
+        starts["refiner"], _, network = weights(parent, settings.out, "refiner")
+        how |= {"refiner": refiner_training(settings, parent, network), "refiner_init": starts["refiner"]}
+    if settings.calcium is not None:  # it is the teacher of calcium: trained before the student, whom it then teaches
+        starts["calcium"], _, network = weights(parent, settings.out, "calcium")
+        how["teachers"] = {"calc": calcium_training(settings, parent, network)}
+        how["teacher_init"] = {"calc": how["teacher_weights"].pop("calc")}
+    return starts, how
 
 
 def _check_own(folder: Path, parent: Bundle, name: str, chain: str | None = None) -> None:

@@ -14,6 +14,7 @@ from ..config import _Strict, read_as, refused
 from ..federated.config import Aggregation, Pseudo, SiteFolder, Training
 from ..seed_recipe.readout import OF_RECIPE
 
+_CALCIUM_LOSS = {"calc": 1.0, "calc_entropy": 100.0, "calc_dice": "sample"}  # as in training/configs/calcium.json
 _OF_THE_BUNDLE = ("model", "network", "crop", "closer_look_mm")
 
 
@@ -39,6 +40,10 @@ class NextRound(_Strict):
     refiner: dict[str, Any] | None = Field(
         None, description="how the bundle's refiner is trained on, as `student`; null: it is taken over as it is"
     )
+    calcium: dict[str, Any] | None = Field(
+        None,
+        description="how the bundle's calcium network is trained on, as `student`; null: it is taken over as it is",
+    )
     pseudo: Pseudo | None = Field(
         Pseudo(), description="the parent labels what nobody has; null: reviewed labels alone, and it may forget"
     )
@@ -52,10 +57,13 @@ class NextRound(_Strict):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> NextRound:
-        for role, entries in (("student", self.student), ("refiner", self.refiner or {})):
+        roles = (("student", self.student), ("refiner", self.refiner or {}), ("calcium", self.calcium or {}))
+        for role, entries in roles:
             for key in _OF_THE_BUNDLE:
                 if key in entries:
                     raise ValueError(f"{role}.{key} is the bundle's own: leave it out")
+        if self.pseudo is None and self.calcium is not None:
+            raise ValueError("the calcium network is trained to label calcium: give `pseudo`, or leave `calcium` out")
         if self.pseudo is not None and self.pseudo.sets != 1:
             raise ValueError("pseudo.sets: a next round has one set, the parent's")
         return self
@@ -86,6 +94,17 @@ def refiner_training(settings: NextRound, bundle: Bundle, network: dict[str, Any
     look = bundle.metadata["preprocessing"]["aligned_look"]
     shape = {"model": "refiner", "network": network, "crop": look["size"]}
     return _of_bundle("refiner", settings.refiner or {}, {"spacing_mm": look["spacing_mm"]}, shape)
+
+
+def calcium_training(settings: NextRound, bundle: Bundle, network: dict[str, Any]) -> Training:
+    """How the calcium network is trained on: as the settings say, fed as in the bundle, and by the loss it has learned
+    with unless they name another. Raises as :func:`training`."""
+    look, entries = bundle.metadata["preprocessing"]["calcium_look"], settings.calcium or {}
+    loss = entries.get("loss", {})
+    if isinstance(loss, dict):
+        entries = {**entries, "loss": {**_CALCIUM_LOSS, **loss}}
+    shape = {"model": "calcium", "network": network, "crop": look["size"]}
+    return _of_bundle("calcium", entries, {"spacing_mm": look["spacing_mm"]}, shape)
 
 
 def _of_bundle(role: str, given: dict[str, Any], own: dict[str, Any], shape: dict[str, Any]) -> Training:

@@ -1,4 +1,4 @@
-"""A next round's CTs are labelled by all of the parent's networks, as they answer together in use."""
+"""A next round and all of its parent's networks: together they label, as in use, and each can be trained on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 import tiny_bundle
 
 from fedkdtavi_core import fine, schema
+from fedkdtavi_core.annotation import Landmark, Status
 from fedkdtavi_core.bundle import seal, verify
 from fedkdtavi_core.errors import InputError, UsageError
+from fedkdtavi_core.labels.markups import write_landmarks
+from fedkdtavi_core.labels.record import CaseRecord, LabelRecord, volume_digest, write_record
+from fedkdtavi_core.labels.segmentation import write_segment
+from fedkdtavi_core.readers import read_volume
+from fedkdtavi_core.site.ctfile import write_ct
+from fedkdtavi_core.site.dataset import SiteInfo, write_site
 from fedkdtavi_training import bundle_weights, cache, networks, train
 from fedkdtavi_training.federated import experiment, pseudo
 from fedkdtavi_training.next_round import run
+from fedkdtavi_training.next_round.settings import NextRound, calcium_training
 
 pytestmark = pytest.mark.torch
 TINY = {"channels": [4, 8, 8]}
@@ -139,21 +147,22 @@ def test_who_cannot_have_the_last_look_is_refused(weights, tmp_path):
         pseudo._LastLook.of(teacher, {})
 
 
-def test_all_networks_of_a_parent_label(tmp_path):
+def write_parent(folder):
     train.prepare_torch()
-    folder = tmp_path / "parent"
-    fed = {"aligned_look": LOOK, "calcium_look": {"size": 32, "spacing_mm": 0.85}}
     tiny_bundle.write_bundle(
         folder,
         refiner=tiny_bundle.student_model(heads=("hps", "ms")),
         calcium=tiny_bundle.student_model(heads=("calc",)),
-        meta=tiny_bundle.described(**fed),
+        meta=tiny_bundle.described(aligned_look=LOOK, calcium_look={"size": 32, "spacing_mm": 1.0}),
     )
     kinds = (("student", "teacher", hospitals.NET), ("refiner", "refiner", TINY), ("calcium", "calcium", TINY))
     for role, task, network in kinds:
         networks.save(networks.build(task, network, seed=3).half(), task, folder / f"models/{role}.safetensors")
-    seal(folder)
-    parent = verify(folder)
+    return seal(folder)
+
+
+def test_all_networks_of_a_parent_label(tmp_path):
+    parent = write_parent(tmp_path / "parent")
     student = run.weights(parent, tmp_path, "student")[0]
     found = run.teachers(parent, tmp_path, student)
     assert found["hps"] == found["ms"] == student
@@ -161,8 +170,92 @@ def test_all_networks_of_a_parent_label(tmp_path):
     assert kinds == {"hps": "teacher", "ms": "teacher", "calc": "calcium", "refiner": "refiner"}
     told = networks.load(found["refiner"])[2]
     assert (told["crop_size"], told["crop_spacing_mm"]) == (LOOK["size"], LOOK["spacing_mm"])
-    assert networks.load(found["calc"])[2]["crop_spacing_mm"] == 0.85
+    assert networks.load(found["calc"])[2]["crop_spacing_mm"] == 1.0
 
     bare = tiny_bundle.write_bundle(tmp_path / "bare")
-    bundle_weights.write(parent, "student", tmp_path / "alone.safetensors")
-    assert set(run.teachers(bare, tmp_path, tmp_path / "alone.safetensors")) == {"hps", "ms", "calc"}
+    assert set(run.teachers(bare, tmp_path, student)) == {"hps", "ms", "calc"}
+
+
+def reviewed_site(folder, *, calcium):
+    """Two cases with corrected points, and with a drawn calcification if wanted."""
+    write_site(folder, SiteInfo("clinic", synthetic=True))
+    truth = (*schema.LANDMARK_IDS, "calcification") if calcium else schema.LANDMARK_IDS
+    for n in range(2):
+        case = folder / "cases" / f"case-{n}"
+        case.mkdir(parents=True)
+        write_ct(case / "ct.nii.gz", tiny_bundle.blob_volume(shape=(100, 104, 96 + n), noise_hu=12.0))
+        volume = read_volume(case / "ct.nii.gz")
+        points = {i: Landmark(i, at, None, None, Status.CORRECTED) for i, at in tiny_bundle.POINTS.items()}
+        write_landmarks(case / "landmarks.mrk.json", points)
+        if calcium:
+            write_segment(case / "calcification.seg.nrrd", volume.array > 1200, volume.grid, status=Status.CORRECTED)
+        write_record(
+            case / "labels.json", CaseRecord(volume_digest(volume), dict.fromkeys(truth, LabelRecord(Status.CORRECTED)))
+        )
+    return folder
+
+
+def next_round(parent, site, base, **changes):
+    tiny = {"rounds": 1, "local_steps": 2, "warmup": 0, "lr": 0.01}
+    entries = {
+        "bundle": str(parent.path), "sites": [{"name": "north", "folder": str(site)}], "held_out": 0, "version": "2",
+        "out": str(base / "work"), "new_bundle": str(base / "new"), "student": tiny, "calcium": tiny, "seed": 3,
+    }  # fmt: skip
+    return NextRound.model_validate(entries | changes)
+
+
+def test_corrected_calcification_teaches_the_calcium_network(tmp_path):
+    parent = write_parent(tmp_path / "parent")
+    before = networks.load(parent.path / "models/calcium.safetensors")[0].state_dict()
+    site = reviewed_site(tmp_path / "site", calcium=True)
+    told = run.run(next_round(parent, site, tmp_path / "on", parent_share=0.5), say=quiet)
+    made = verify(tmp_path / "on/new")
+    link = made.provenance["calcium"]
+    assert link["first_weights"] == train.digest(before) and link["taught"] == ["calc"]
+    assert made.provenance["networks"]["calcium"]["digest"] == told["calcium"] != link["digest"]
+    assert made.metadata["preprocessing"] == parent.metadata["preprocessing"]
+    assert made.metadata["thresholds"] == parent.metadata["thresholds"]
+    assert made.read("models/refiner.onnx") == parent.read("models/refiner.onnx")
+    bundle_weights.write(made, "calcium", tmp_path / "calcium.safetensors")
+    after = networks.load(tmp_path / "calcium.safetensors")[0].state_dict()
+    assert any(not torch.equal(after[name].half(), value.half()) for name, value in before.items())
+    # What it has become labels the unlabelled, and has learned by the loss of a calcium network.
+    pseudo_labels = made.provenance["student"]["pseudo_labels"]["teachers"]
+    assert pseudo_labels["calc"] == link["digest"] and "refiner" in pseudo_labels
+    trained = calcium_training(next_round(parent, site, tmp_path), parent, TINY)
+    assert (trained.loss.calc_dice, trained.loss.calc_entropy, trained.loss.spacing_mm, trained.crop) == (
+        "sample", 100.0, 1.0, 32,
+    )  # fmt: skip
+
+    kept = run.run(next_round(parent, site, tmp_path / "kept", calcium=None), say=quiet)
+    assert "calcium" not in kept
+    assert verify(tmp_path / "kept/new").read("models/calcium.onnx") == parent.read("models/calcium.onnx")
+
+
+def test_a_calcium_network_that_nothing_can_teach_is_one_sentence(tmp_path):
+    parent = write_parent(tmp_path / "parent")
+    bare = reviewed_site(tmp_path / "bare", calcium=False)
+    with pytest.raises(UsageError, match="0 of the 1 sites that are needed have reviewed calcification"):
+        run.run(next_round(parent, bare, tmp_path / "a"), say=quiet)
+    with pytest.raises(ValueError, match="give `pseudo`, or leave `calcium` out"):
+        next_round(parent, bare, tmp_path / "b", pseudo=None)
+    with pytest.raises(ValueError, match=r"calcium\.crop is the bundle's own"):
+        next_round(parent, bare, tmp_path / "c", calcium={"crop": 32})
+    plain = tiny_bundle.write_bundle(tmp_path / "plain")
+    networks.save(networks.build("teacher", hospitals.NET).half(), "teacher", plain.path / "models/student.safetensors")
+    with pytest.raises(UsageError, match="has no network 'calcium', so it cannot be trained on"):
+        run.run(next_round(seal(plain.path), bare, tmp_path / "d"), say=quiet)
+    assert not any((tmp_path / name / "new").exists() for name in "abcd")
+
+
+def test_a_teacher_starts_from_given_weights(weights, tmp_path):
+    folders = hospitals.write(tmp_path / "hospitals")
+    given = hospitals.experiment(folders, tmp_path / "out", teacher_init={"hps": weights / "teacher.safetensors"})
+    found = experiment.run(given, say=quiet)["federated"]["teachers"]
+    first = train.digest(networks.load(weights / "teacher.safetensors")[0].state_dict())
+    assert found["hps"]["first_weights"] == first != found["ms"]["first_weights"]
+    wrong = hospitals.experiment(folders, tmp_path / "wrong", teacher_init={"hps": weights / "refiner.safetensors"})
+    with pytest.raises(UsageError, match="holds a refiner network, not the teacher"):
+        experiment.run(wrong, say=quiet)
+    with pytest.raises(ValueError, match="there is no head 'refiner'"):
+        hospitals.experiment(folders, tmp_path, teacher_init={"refiner": weights / "refiner.safetensors"})

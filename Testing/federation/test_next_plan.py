@@ -92,3 +92,22 @@ def test_its_job_trains_the_student_on_and_the_bundle_names_its_parent(tmp_path,
     assert child.provenance["parent"] == {"digest": parent.digest, "name": "tiny", "version": "1"}
     for key in ("preprocessing", "thresholds"):
         assert child.metadata[key] == parent.metadata[key]
+
+
+def test_its_job_trains_the_calcium_network_on_as_the_runbook_says(tmp_path, parent):
+    folders = hospitals.write(tmp_path / "data", dict.fromkeys(("site-1", "site-2", "site-3"), ("hps ms calc", "")))
+    calcium, tiny = tmp_path / "calcium.safetensors", {"channels": [4, 8, 8]}
+    networks.save(networks.build("calcium", tiny, seed=5), "calcium", calcium)
+    entries = json.loads(planned(tmp_path, parent, sites=projects.entries()["sites"][:3]).read_text())
+    entries["student"] |= {"rounds": 1, "local_epochs": 0, "local_steps": 1, "batch": 1}
+    del entries["teacher_weights"]["calc"]
+    entries |= {
+        "teacher_init": {"calc": str(calcium)},
+        "teachers": {"calc": hospitals.training(model="calcium", network=tiny, rounds=1, local_steps=1)},
+    }
+    plan = project.Project.model_validate(entries)
+    made = experiment.run(plan.experiment(0, tmp_path / "out", folders, {}), say=lambda text: None)["federated"]
+    link = made["teachers"]["calc"]
+    assert link["first_weights"] == train.digest(networks.load(calcium)[0].state_dict()) != link["digest"]
+    assert networks.load(tmp_path / "out/federated/teacher-calc.safetensors")[1] == "calcium"
+    assert made["pseudo_labels"][0]["teachers"]["calc"] == link["digest"]

@@ -271,6 +271,33 @@ class TestExport:
         assert qt.QApplication.overrideCursor() is None
         assert ui.exportLabel.text.startswith("Saved") and again.enabled
 
+    def test_opening_a_case_says_so_and_a_double_click_opens_once(self, case, tmp_path, monkeypatch):
+        ui, seen, opened = case.ui, [], exportPanel.openCase
+        ui.siteFolder.currentPath = str(tmp_path)
+        ui.exportCaseButton.click()
+        (saved,) = siteCases(tmp_path)
+        monkeypatch.setattr(dialogs, "folder", lambda *_: saved.path)
+
+        def read(*given):
+            cursor = qt.QApplication.overrideCursor()
+            seen.append((ui.exportLabel.text, cursor is not None and cursor.shape() == qt.Qt.WaitCursor))
+            if len(seen) == 1:
+                ui.openCaseButton.click()  # meanwhile
+                qt.QTimer.singleShot(0, ui.openCaseButton.click)  # waits until the window is live again
+            return opened(*given)
+
+        monkeypatch.setattr(exportPanel, "openCase", read)
+        ui.openCaseButton.click()
+        slicer.app.processEvents()
+        assert seen == [("Opening the case; wait.", True)]
+        assert qt.QApplication.overrideCursor() is None and ui.openCaseButton.enabled
+        assert "wait" not in ui.exportLabel.text and case.window.workspace.session is not None
+
+        (saved.path / "landmarks.mrk.json").write_text("{")
+        ui.openCaseButton.click()
+        assert "landmarks.mrk.json" in ui.problemLabel.text and ui.openCaseButton.enabled
+        assert case.window.workspace.session is not None
+
     def test_what_could_not_be_written_leaves_the_window_live(self, case, tmp_path, monkeypatch):
         def full(*_, **__):
             raise OSError("the disk is full")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import slicer
@@ -106,21 +107,27 @@ class ExportPanel(Panel):
         self.workspace.changed()
 
     def _write(self, sentence: str, write: Callable[[], None]) -> bool:
-        """Write, with the mouse and a sentence saying so; False when it was not begun.
-
-        A CT takes seconds to write. The second click of a double click comes meanwhile, or lies in the queue of events
-        until the end: both times it finds the buttons shut.
-        """
+        """Write, with the mouse and a sentence saying so; False when it was not begun."""
         if self.workspace.busy or self.workspace.session is None:
             return False
+        with self._saying(sentence):
+            if self.workspace.session is None:  # the scene was closed while the sentence was drawn
+                return False
+            write()
+            return True
+
+    @contextmanager
+    def _saying(self, sentence: str) -> Iterator[None]:
+        """The sentence stands in the panel meanwhile, and its buttons are shut.
+
+        A CT takes seconds to write or to read. The second click of a double click comes meanwhile, or lies in the queue
+        of events until the end: both times it finds the buttons shut.
+        """
         self.workspace.busy = self._said = sentence
         try:
             self.workspace.changed()
-            with dialogs.waiting():
-                if self.workspace.session is None:  # the scene was closed while the sentence was drawn
-                    return False
-                write()
-                return True
+            with dialogs.waiting():  # which also lets the window draw the sentence
+                yield
         finally:
             slicer.app.processEvents()
             self.workspace.busy = ""
@@ -146,10 +153,11 @@ class ExportPanel(Panel):
         if unsaved(self.workspace.session, self._saved) and not dialogs.confirm(question, _("Open a case")):
             return
         with self.sayingProblems(), dialogs.waiting():
-            self.workspace.closeReview()
             try:
-                nodes = openCase(folder, self.workspace.parameterNode.parameterNode)
-                self._said = " ".join(nodes.notes)
+                with self._saying(_("Opening the case; wait.")):
+                    self.workspace.closeReview()
+                    nodes = openCase(folder, self.workspace.parameterNode.parameterNode)
+                    self._said = " ".join(nodes.notes)
             finally:
                 self.workspace.openReview()
             self._saved = decisions(self.workspace.session)

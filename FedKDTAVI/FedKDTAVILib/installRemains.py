@@ -6,10 +6,10 @@ not installed, and pip writes over the files that are there.
 
 from __future__ import annotations
 
+import csv
 import importlib
 import shutil
 import sysconfig
-from importlib.metadata import Distribution
 from pathlib import Path
 
 from . import ownPackages
@@ -40,6 +40,10 @@ def _packages() -> list[Path]:
 
 
 def _isComplete(path: Path) -> bool:
-    """pip writes RECORD last; it names all files."""
-    files = Distribution.at(path).files if (path / "RECORD").is_file() else None
-    return bool(files) and all(Path(file.locate()).exists() for file in files)
+    """pip writes RECORD last; it names all files. From Python 3.12 on ``Distribution.files`` leaves out the missing."""
+    try:
+        lines = (path / "RECORD").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    files = [row[0] for row in csv.reader(lines) if row]
+    return bool(files) and all((path.parent / file).exists() for file in files)

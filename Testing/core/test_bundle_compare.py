@@ -118,6 +118,9 @@ def test_what_a_bundle_has_learned_from_is_told_by_the_ct_alone():
     assert out[0.2] < out[0.5]
     assert held_out.has_learned_from(taught(), "clinic", digests[0])
     assert not held_out.has_learned_from(taught("elsewhere"), "clinic", digests[0])
+    (learned,) = sorted(set(digests) - out[0.2])[:1]
+    for digest, has in ((learned, True), (next(iter(out[0.2])), False)):  # a federation does not know who its sites are
+        assert held_out.has_learned_from(taught(held_out.ANY_SITE, 0.2), "clinic", digest) is has
     (kept,) = list(out[0.2])[:1]
     assert not held_out.has_learned_from(taught(share=0.2), "clinic", kept)
     assert held_out.has_learned_from(

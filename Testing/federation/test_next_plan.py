@@ -44,6 +44,7 @@ def planned(tmp_path: Path, parent, **changes) -> Path:
 def test_the_project_starts_from_the_bundle_and_is_fed_as_it_is(tmp_path, parent):
     plan = project.read(planned(tmp_path, parent))
     fed = parent.metadata["preprocessing"]
+    assert plan.held_out == 0.2  # on these cases `bundle compare` can judge
     assert plan.jobs == (0,) and [site.name for site in plan.sites] == list(projects.LABELS)
     assert (plan.student.model, plan.student.network["channels"]) == ("teacher", [4, 8])
     assert (plan.student.crop, plan.student.closer_look_mm) == (fed["crop_size"], fed["closer_look_mm"]) == (32, 0.85)
@@ -58,8 +59,8 @@ def test_the_project_starts_from_the_bundle_and_is_fed_as_it_is(tmp_path, parent
 
 
 def test_reviewed_labels_alone_where_the_project_says_so(tmp_path, parent):
-    plan = project.read(planned(tmp_path, parent, pseudo=None))
-    assert (plan.pseudo, plan.teacher_weights) == (None, {})
+    plan = project.read(planned(tmp_path, parent, pseudo=None, held_out=0.0))
+    assert (plan.pseudo, plan.teacher_weights, plan.held_out) == (None, {}, 0.0)
 
 
 def test_what_cannot_be_planned_is_one_sentence_and_leaves_nothing(tmp_path, parent):
@@ -90,6 +91,7 @@ def test_its_job_trains_the_student_on_and_the_bundle_names_its_parent(tmp_path,
     assert commands.export([str(given.get(word, word)) for word in words]) == 0
     child = verify(tmp_path / "new")
     assert child.provenance["parent"] == {"digest": parent.digest, "name": "tiny", "version": "1"}
+    assert child.provenance["taught"] == {"held_out": 0.2, "sites": {"*": {"id": "*"}}}
     for key in ("preprocessing", "thresholds"):
         assert child.metadata[key] == parent.metadata[key]
 

@@ -32,13 +32,15 @@ def write(folder: Path, gaps: dict[str, tuple[str, ...]] | None = None) -> dict[
     return folders
 
 
-def save(path: Path, seed: int, heads: list[str]) -> None:
-    """One stand-in with labels for ``heads`` only."""
+def save(path: Path, seed: int, heads: list[str], ct: str = "") -> None:
+    """One stand-in with labels for ``heads`` only; ``ct``: digest of the CT that it was cropped from."""
     made = standin.make(seed, 40, SPACING)
     for name in made.points:
         if ("ms" if name.startswith("ms") else "hps") not in heads:
             made.points[name] = None
     made.info["calc_labelled"] = "calc" in heads
+    if ct:
+        made.info["ct"] = ct
     cache.save(path, made)
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 
 from fedkdtavi_core import __version__, readout
 from fedkdtavi_core.bundle import Bundle, layout, metadata, seal, verify
+from fedkdtavi_core.bundle.held_out import ANY_SITE
 from fedkdtavi_core.errors import BundleError, FedKDTAVIError, UsageError
 
 from . import card, given, networks, onnx_graph
@@ -235,13 +236,19 @@ def assemble(
         _write_json(folder / "configs/network.json", described)
         _write_json(
             folder / layout.PROVENANCE,
-            {"code_version": __version__, "networks": runs, "export": report, **(provenance or {})},
+            {"code_version": __version__, "networks": runs, "export": report, **_taught(loaded), **(provenance or {})},
         )
         (folder / layout.CARD).write_text(card.text(meta, runs, report, results or {}, limits), encoding="utf-8")
         bundle = seal(folder)
         if not replace and is_bundle(out) and _digest(out) != bundle.digest:
             raise UsageError(f"{out}: holds another bundle; add --force to replace it or choose another --out.")
     return {**report, "digest": bundle.digest}
+
+
+def _taught(loaded: Mapping[str, tuple[Any, str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """What networks of a federation tell ``bundle compare`` of the cases that they have not learned from."""
+    shares = [told.get("held_out", 0.0) for _, _, told in loaded.values() if "rounds" in told]
+    return {"taught": {"held_out": min(shares), "sites": {ANY_SITE: {"id": ANY_SITE}}}} if any(shares) else {}
 
 
 def lineage(parent: Bundle) -> dict[str, Any]:

@@ -190,8 +190,9 @@ class SiteDataset:
     def _cached(self, folder: Path, case: SiteCase) -> Path:
         path = folder / f"case_{case.id}.npz"
         wanted = f"{_digest(case)} {self.size} {self.spacing:g} {self.centre.name}"
-        if not (path.exists() and _made_of(path) == wanted):
-            cache.save(path, _crop(self._sample(case), {"made_of": wanted, "synthetic": self.site.info.synthetic}))
+        made = {"made_of": wanted, "ct": case.record.ct_sha256}
+        if not (path.exists() and _told(path) == made):
+            cache.save(path, _crop(self._sample(case), made | {"synthetic": self.site.info.synthetic}))
         return path
 
     def _sample(self, case: SiteCase) -> SiteSample:
@@ -313,8 +314,10 @@ def _crop(sample: SiteSample, info: Mapping[str, Any]) -> _Crop:
     return _Crop(sample.grid, sample.hu, points, sample.calc if labelled else nothing, heart, {**told, **info})
 
 
-def _made_of(path: Path) -> str | None:
+def _told(path: Path) -> dict[str, Any]:
+    """What a crop was made of, as it says; nothing where it is cut off or of another version: it is written again."""
     try:
-        return cache.load(path).info.get("made_of")
-    except InputError:  # cut off or of another version: it is written again
-        return None
+        info = cache.load(path).info
+    except InputError:
+        return {}
+    return {key: info[key] for key in ("made_of", "ct") if key in info}

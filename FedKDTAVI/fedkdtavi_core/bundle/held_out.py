@@ -1,7 +1,9 @@
 """Which of a site's cases a bundle has learned from, told without a list: by the CT's digest and a share.
 
 A bundle that was taught at a site says so in its provenance: the site's id, and the share of its cases that was held
-out. A case is held out when a hash of its CT's digest says so, so that whoever has the CT can tell, and nobody else.
+out. A case is held out when a hash of its CT's digest says so, so that whoever has the CT can tell, and nobody else. A
+federation does not know its sites' ids: it says :data:`ANY_SITE`, and a site takes all its cases for learned from but
+those held out.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+ANY_SITE = "*"
 
 
 def is_held_out(ct_sha256: str, share: float) -> bool:
@@ -25,7 +29,7 @@ def has_learned_from(provenance: Mapping[str, Any], site_id: str, ct_sha256: str
     for taught in _lessons(provenance):
         sites, share = taught.get("sites"), taught.get("held_out")
         entries = sites.values() if isinstance(sites, Mapping) else []
-        there = any(isinstance(entry, Mapping) and entry.get("id") == site_id for entry in entries)
+        there = any(isinstance(entry, Mapping) and entry.get("id") in (site_id, ANY_SITE) for entry in entries)
         known = isinstance(share, int | float) and not isinstance(share, bool)
         if there and not is_held_out(ct_sha256, share if known else 0.0):
             return True

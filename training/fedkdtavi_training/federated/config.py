@@ -148,11 +148,13 @@ class Stage(_Strict):
     pseudo_set: int | None = Field(None, ge=1, le=2)
     pseudo_teachers: dict[str, str] | None = Field(None, description="head -> digest of who made that set")
     test_ratio: float = 0.0
+    held_out: float = Field(0.0, ge=0, lt=1)
     deadline_s: float | None = None
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_the_usual(dump(self))
+        dumped = without_the_usual(dump(self))
+        return dumped if self.held_out else {key: value for key, value in dumped.items() if key != "held_out"}
 
     @property
     def averaged(self) -> tuple[str, ...]:
@@ -204,6 +206,13 @@ class Experiment(_Strict):
     out: Path
     seed: int = Field(0, ge=0)
     test_ratio: float = Field(0.0, ge=0, lt=1, description="share of each site's cases that nothing learns from")
+    held_out: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a site dataset's cases, told by their CTs, that nothing learns from: `bundle compare` "
+        "knows them",
+    )
     aggregation: Aggregation = Aggregation()
     deadline_s: float | None = Field(None, gt=0, description="a site that answers later is left out of the round")
     teacher: Training | None = None
@@ -265,7 +274,7 @@ class Experiment(_Strict):
     def stage(self, name: str, heads: tuple[str, ...], training: Training, **changes: Any) -> Stage:
         """One of its stages; ``changes`` to what it gives all of them."""
         common = {"aggregation": self.aggregation, "seed": self.seed, "test_ratio": self.test_ratio}
-        common |= {"deadline_s": self.deadline_s}
+        common |= {"deadline_s": self.deadline_s, "held_out": self.held_out}
         return Stage(name=name, heads=heads, training=training, **common | changes)
 
     @property

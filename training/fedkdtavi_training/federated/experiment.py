@@ -150,7 +150,7 @@ def _one(
         """How many hospitals would train these heads, that a pooled site trains in their stead (all, with pseudo)."""
         if name != "pooled":
             return 1
-        held = [site.readable(experiment.test_ratio)[0].values() for site in hospitals]
+        held = [site.readable(experiment.test_ratio, experiment.held_out)[0].values() for site in hospitals]
         return max(sum(not heads or any(case.truth[head] for case in found for head in heads) for found in held), 1)
 
     summary = federate(

@@ -36,6 +36,7 @@ def of_stage(stage: Stage, result: Checkpoint, **parents: Any) -> dict[str, Any]
         "left_out": [f"round {row['round']}: {row['site']}: {row['outcome']}" for row in left_out],
         "frozen": result.frozen,
         **train.told(stage.training.loss, stage.training.crop, stage.training.closer_look_mm),
+        **({"held_out": stage.held_out} if stage.held_out else {}),
         **parents,
     }
 

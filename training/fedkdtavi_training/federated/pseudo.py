@@ -54,7 +54,7 @@ def label_site(
     by_head = {head: nets[teacher.digest] for head, teacher in teachers.items() if head != REFINER}
     last = _LastLook.of(teachers[REFINER], nets) if REFINER in teachers else None
     made_by = {head: teachers[head].digest for head in sorted(teachers)}
-    store, (cases, _) = site.pseudo(number), site.readable(stage.test_ratio)
+    store, (cases, _) = site.pseudo(number), site.readable(stage.test_ratio, stage.held_out)
     digests, sums = [], dict.fromkeys(sorted(by_head), 0.0)
     loss = stage.training.loss
     view = (stage.training.crop, loss.spacing_mm, loss.recipe)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedkdtavi_core.bundle.held_out import is_held_out
 from fedkdtavi_core.errors import InputError, UsageError
 
 from .. import cache
@@ -24,13 +25,15 @@ from .pseudo_store import PseudoStore
 class Examined:
     """One cached case: its file, head -> how much of it is truly labelled (0..1), SHA-256 of CT and labels.
 
-    ``maps`` is the SHA-256 of heart classes and arteries; it counts only where a network has to do with them.
+    ``maps`` is the SHA-256 of heart classes and arteries; it counts only where a network has to do with them. ``ct`` is
+    that of the CT itself, where the case is one of a site dataset.
     """
 
     path: Path
     truth: dict[str, float]
     digest: str
     maps: str = ""
+    ct: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,20 @@ class Site:
             found |= {f"{number:02d}-{path.stem}": path for path in paths[:kept]}
         return found
 
-    def readable(self, test_ratio: float = 0.0) -> tuple[dict[str, Examined], dict[str, str]]:
-        """Case key -> what is in it, and case key -> why it is skipped, for those that cannot be read."""
+    def readable(self, test_ratio: float = 0.0, held_out: float = 0.0) -> tuple[dict[str, Examined], dict[str, str]]:
+        """Case key -> what is in it, and case key -> why it is skipped, for those that cannot be read.
+
+        ``held_out``: cases of a site dataset that this share holds out are in neither.
+        """
         found, skipped = {}, {}
         for key, path in self.cases(test_ratio).items():
             try:
-                found[key] = examined(path)
+                case = examined(path)
             except InputError as error:
                 skipped[key] = str(error)
+                continue
+            if not (case.ct and is_held_out(case.ct, held_out)):
+                found[key] = case
         return found, skipped
 
     def test_cases(self, test_ratio: float) -> list[Path]:
@@ -106,7 +115,7 @@ def gather(site: Site, stage: Stage) -> Cases:
     weights = dict.fromkeys(stage.averaged, 0.0)
     network = stage.training.network
     conditioned, more = sees_heart(network), sees_heart(network) or bool(extras(network))
-    for key, case in site.readable(stage.test_ratio)[0].items():
+    for key, case in site.readable(stage.test_ratio, stage.held_out)[0].items():
         path, truth, digest = case.path, case.truth, case.digest
         guess = None if store is None else store.load(key)
         if guess is not None and guess.case_digest != digest:
@@ -138,9 +147,9 @@ def gather(site: Site, stage: Stage) -> Cases:
     return Cases(paths, store, tuple(labelled), heads, total)
 
 
-def inventory(site: Site, test_ratio: float = 0.0) -> tuple[dict[str, float], int, str]:
+def inventory(site: Site, test_ratio: float = 0.0, held_out: float = 0.0) -> tuple[dict[str, float], int, str]:
     """Head -> cases with a true label for it (one with three of five points counts 0.6); number and digest of all."""
-    found, _ = site.readable(test_ratio)
+    found, _ = site.readable(test_ratio, held_out)
     held = {head: sum(case.truth[head] for case in found.values()) for head in HEADS}
     digests = json.dumps([[key, case.digest] for key, case in found.items()])
     return held, len(found), hashlib.sha256(digests.encode()).hexdigest()
@@ -162,7 +171,7 @@ def _examined(path: Path, _changed: int, _size: int) -> Examined:
     maps.update(b"" if case.coronary is None else case.coronary.tobytes())
     truth = _weights(merge(case, None, None))
     truth |= {"heart": float(case.heart_known), "coronary": float(case.coronary is not None)}
-    return Examined(path, truth, total.hexdigest(), maps.hexdigest())
+    return Examined(path, truth, total.hexdigest(), maps.hexdigest(), str(case.info.get("ct", "")))
 
 
 def _weights(merged: Merged) -> dict[str, float]:

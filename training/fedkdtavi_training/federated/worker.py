@@ -41,7 +41,7 @@ class SiteWorker:
     def work(self, task: Task) -> Update:
         """Do it. Raises a FedKDTAVIError of one sentence when it cannot be done."""
         if task.kind == "count":
-            found, number, digest = inventory(self.site, task.stage.test_ratio)
+            found, number, digest = inventory(self.site, task.stage.test_ratio, task.stage.held_out)
             heads = {head: count for head, count in found.items() if count > 0}
             metrics = {"cases": float(number), "unreadable": float(self._log_unreadable(task.stage.test_ratio))}
             return Update(self.site.name, task.round_number, "", {}, heads, metrics, digest)

@@ -48,6 +48,7 @@ def write(file: Path, parent: Path | None, out: Path, say: Callable[[str], None]
         raise refused(file, error) from error
     start, model, network = next_round.weights(bundle, out.parent.resolve(), "student")
     kept = {key: value for key, value in entries.items() if key not in _OF_EARLIER_JOBS}
+    kept.setdefault("held_out", settings.held_out)
     labels = settings.pseudo is not None
     made = kept | {
         "jobs": [0],
@@ -70,7 +71,10 @@ def write(file: Path, parent: Path | None, out: Path, say: Callable[[str], None]
         f"How long is trained stands in it as `student`. Found it with `fedkdtavi federation server init {out}`, or put"
     )
     say("it in the place of server/project.json, move server/out/task-0 away, and start the server again.")
-    say("Sites learn from all their reviewed cases: let `bundle compare` judge on cases that they add afterwards.")
+    say(
+        f"Nothing learns from {made['held_out']:.0%} of each site's cases (`held_out`): on these and on cases that are "
+        "added later, `bundle compare` can judge."
+    )
     say(f"After the job:\n{export_command(bundle.path)}")
     return EXIT_OK
 

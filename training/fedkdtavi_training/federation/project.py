@@ -59,6 +59,7 @@ class Project(_Strict):
     org: Organisation = "coordination"
     sites: tuple[ProjectSite, ...] = Field(min_length=1)
     k: int = Field(3, ge=1)
+    held_out: float = Field(0.0, ge=0, lt=1, description="share of every site's cases that nothing learns from")
     deadline_s: float = Field(3600.0, gt=0)
     jobs: tuple[Literal[0, 1, 2, 3], ...] = Field((1, 2, 3, 0), min_length=1)
     seed: int = Field(0, ge=0)
@@ -134,6 +135,7 @@ class Project(_Strict):
             "seed": self.seed,
             "aggregation": self.aggregation.model_copy(update={"k": self.k}),
             "deadline_s": self.deadline_s,
+            "held_out": self.held_out,
             "teacher": self.teacher,
             "teachers": self.teachers,
             "teacher_init": self.teacher_init,

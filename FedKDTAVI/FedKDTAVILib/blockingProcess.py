@@ -39,15 +39,21 @@ class BlockingProcess:
         self._onFinished: Callable[[Ended], None] | None = None
 
     def start(
-        self, arguments: Sequence[str], onMessage: Callable[[Message], None], onFinished: Callable[[Ended], None]
+        self,
+        arguments: Sequence[str],
+        onMessage: Callable[[Message], None],
+        onFinished: Callable[[Ended], None],
+        temporary: str | None = None,
     ) -> None:
-        """See :class:`~.process.Process`.
+        """See :class:`~.process.Process`; ``temporary``: its folder for temporary files, the system's if not given.
 
         Raises:
             UsageError: there is no Python to run, or the process runs already.
         """
         refuseRunning(self)
         environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT_REMOVED}
+        if temporary is not None:
+            environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary)
         program = pythonExecutable()
         self._feed, self._onFinished, self._pieces = MessageFeed(onMessage), onFinished, queue.Queue()
         self._process = None

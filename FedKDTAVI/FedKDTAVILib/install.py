@@ -324,13 +324,15 @@ def _pip(arguments: list[str], wanted: list[Requirement], wheelFolder: str, onId
 def _run(arguments: list[str], onIdle: Callable[[], None] | None) -> Ended:
     ended: list[Ended] = []
     process = BlockingProcess()
-    process.start(arguments, lambda message: None, ended.append)
-    try:
-        process.wait(onIdle)
-    except BaseException:
-        process.cancel()
-        process.wait()  # nothing of it writes any more when the person is told, or starts it again
-        raise
+    # What pip has downloaded when it is stopped goes with the folder.
+    with tempfile.TemporaryDirectory(prefix="FedKDTAVI-", ignore_cleanup_errors=True) as folder:
+        process.start(arguments, lambda message: None, ended.append, temporary=folder)
+        try:
+            process.wait(onIdle)
+        except BaseException:
+            process.cancel()
+            process.wait()  # nothing of it writes any more when the person is told, or starts it again
+            raise
     return ended[0]
 
 

@@ -184,7 +184,10 @@ def test_pip_ends_when_it_is_cancelled(monkeypatch, tmp_path, apart, silentIndex
         launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n', encoding="utf-8")
         launcher.chmod(0o755)
         monkeypatch.setattr(processes.shutil, "which", lambda name: str(launcher))
-    asking = []
+    asking, temporary = [], tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(install.tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))  # pip's own, unless it is given another one
 
     def onIdle() -> None:
         if not asking:
@@ -198,6 +201,7 @@ def test_pip_ends_when_it_is_cancelled(monkeypatch, tmp_path, apart, silentIndex
     plan = install.InstallPlan([], [install.Package("fedkdtavi_trial", "1.0", None)], True, address)
     with pytest.raises(install.InstallCancelled, match="install again"):
         install.install(plan, onIdle)
+    assert not any(temporary.iterdir())  # nothing of pip is left there
     with asking[0] as connection:  # pip has hung up, as it is gone
         connection.settimeout(3.0)
         while connection.recv(65536):

@@ -118,7 +118,28 @@ def test_from_reviewed_labels_to_a_bundle_that_is_compared_with_its_parent(paren
     assert made.read("models/coarse.onnx") == parent.read("models/coarse.onnx")
     for key in ("preprocessing", "thresholds", "calibration", "heads", "trained_on"):
         assert made.metadata[key] == parent.metadata[key]
-    assert "confidences is the parent bundle's" in made.read("docs/README.md").decode()
+    card = made.read("docs/README.md").decode()
+    assert "confidences is the parent bundle's" in card and "Not evaluated" in card
+    assert "| student | 1 rounds of a federation | 1 sites |" in card
+
+    # Evaluated and calibrated, the same weights are written once more, and the card says so.
+    (tmp_path / "results.json").write_text(json.dumps({"all": {"hinges and ostia": {"median": 1.23}}}))
+    table = {head: {"raw": [0.0, 1.0], "p_within_5mm": [0.1, 0.9]} for head in ("hps", "ms")}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    more = {"results": str(tmp_path / "results.json"), "calibration": str(tmp_path / "table.json")}
+    assert commands.next_round([str(config(parent, site, tmp_path, held_out=share, **more)), "--force"]) == 0
+    again = verify(tmp_path / "new")
+    card = again.read("docs/README.md").decode()
+    assert "| hinges and ostia | 1.23 |" in card and "parent bundle's" not in card
+    assert again.read("models/student.onnx") == made.read("models/student.onnx")
+    assert again.metadata["calibration"] == table
+    (tmp_path / "results.json").write_text("[1]")
+    with pytest.raises(UsageError, match="is no summary of results"):
+        commands.next_round([str(config(parent, site, tmp_path, **more)), "--force"])
+    for command in (("--force",), ()):  # as it was, and the parent's table again
+        again = commands.next_round([str(config(parent, site, tmp_path, held_out=share)), *command])
+        assert again == 0 and verify(tmp_path / "new").digest == made.digest
+    capsys.readouterr()
 
     assert cli.main(["bundle", "compare", str(parent.path), str(tmp_path / "new"), str(site), "--json"]) == 0
     compared = json.loads(capsys.readouterr().out)
@@ -223,6 +244,7 @@ def test_nothing_of_a_sites_files_is_in_the_bundle(parent, site, tmp_path):
         ({"speed": 1}, "speed"),
         ({"pseudo": {"sets": 2}}, "one set"),
         ({"calibration": "nowhere.json"}, "nowhere.json: is no calibration"),
+        ({"results": "nowhere.json"}, "nowhere.json: is no summary of results"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence_and_no_bundle(parent, site, tmp_path, changes, words):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fedkdtavi_core import readout
 from fedkdtavi_core.bundle import metadata as metadata_of
+from fedkdtavi_core.errors import UsageError
+
+from . import given
 
 _HEAD = """# {name} {version}
 
@@ -59,17 +63,17 @@ def text(
             f"Calcium is told by a network of its own, at a crop of {look['size'] * look['spacing_mm']:.0f} mm at "
             f"{look['spacing_mm']:g} mm, and by how far a voxel's HU are on the way from blood to its deposit's peak.\n"
         )
-    lines.append("| network | steps | phantoms | weights' digest | ONNX bytes | largest difference to torch |")
+    lines.append("| network | trained for | on | weights' digest | ONNX bytes | largest difference to torch |")
     lines.append("|---|---|---|---|---|---|")
     for role, run in runs.items():
         made = report[role]
         digest = str(run.get("digest", "unknown"))[:16]
-        numbers = f"{run.get('steps', 'unknown')} | {run.get('cases', 'unknown')} | {digest}"
+        numbers = f"{_length(run)} | {digest}"
         lines.append(f"| {role} | {numbers} | {made['bytes']} | {made['difference']:.1e} of the largest logit |")
     for role, run in runs.items():
         if parts := run.get("mean_of"):
             shares = ", ".join(f"{part['share']:g} of {part['digest'][:16]}" for part in parts)
-            lines += ["", f"The {role}'s weights are a mean: {shares}; steps and phantoms are those of the first."]
+            lines += ["", f"The {role}'s weights are a mean: {shares}; how long it was trained is said of the first."]
     lines += ["", "## Measured", ""]
     if not results:
         lines.append("Not evaluated. Run `fedkdtavi evaluate` before trusting any of it.")
@@ -94,6 +98,21 @@ def text(
         "",
     ]
     return "\n".join(lines)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The summary that ``evaluate`` has written. Raises UsageError when it is none."""
+    found = given.table(path, "summary of results", "evaluate")
+    if not all(isinstance(one, dict) and all(isinstance(v, dict) for v in one.values()) for one in found.values()):
+        raise UsageError(f"{path}: is no summary of results; give the .summary.json that `fedkdtavi evaluate` wrote.")
+    return found
+
+
+def _length(run: dict[str, Any]) -> str:
+    """How long it was trained, and on what: two cells."""
+    if "rounds" in run:
+        return f"{run['rounds']} rounds of a federation | {run.get('sites', 'unknown')} sites"
+    return f"{run.get('steps', 'unknown')} steps | {run.get('cases', 'unknown')} phantoms"
 
 
 def _columns(measures: dict[str, dict[str, Any]]) -> list[str]:

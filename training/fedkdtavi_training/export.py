@@ -26,7 +26,7 @@ OPSET = 17
 # order give about 1e-5 of it.
 TOLERANCE = 1e-3
 _FED = ("coarse_spacing_mm", "crop_size", "crop_spacing_mm", "recenter_passes", "views")
-_TOLD = ("digest", "config", "steps", "cases", "mean_of")
+_TOLD = ("digest", "config", "steps", "cases", "mean_of", "rounds")
 DEFAULT_THRESHOLDS = {"root_score": 0.3, "calc_probability": 0.5, "min_confidence": 0.5}
 
 
@@ -232,6 +232,8 @@ def assemble(
                 networks.save(network.half(), task, folder / kept, trained)
             described[role] = {"task": task, "arguments": network.arguments, "weights": kept}
             runs[role] = {key: trained[key] for key in _TOLD if key in trained}
+            if "rounds" in trained:  # of a federation
+                runs[role]["sites"] = len(trained.get("sites", {}))
         _write_json(folder / layout.METADATA, meta)
         _write_json(folder / "configs/network.json", described)
         _write_json(

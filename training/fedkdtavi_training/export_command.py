@@ -10,6 +10,8 @@ from fedkdtavi_core.bundle import Bundle, verify
 from fedkdtavi_core.cli.options import Parser
 from fedkdtavi_core.errors import UsageError
 
+from . import given
+from .card import read_results
 from .export import assemble, lineage
 
 
@@ -61,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         thresholds=thresholds,
         how_read=options.readout,
         replace=options.force,
-        calibration=json.loads(options.calibration.read_text()) if options.calibration else None,
-        results=json.loads(options.results.read_text()) if options.results else None,
+        calibration=given.table(options.calibration, "calibration", "calibrate") if options.calibration else None,
+        results=read_results(options.results) if options.results else None,
         provenance=None if options.parent is None else {"parent": lineage(verify(options.parent))},
     )
     print(json.dumps(report, indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,17 @@ def read(path: Path) -> tuple[torch.nn.Module, str, dict[str, Any]]:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}); give weights that can.") from error
     except ValueError as error:
         raise UsageError(f"{error}.") from error
+
+
+def table(path: Path, what: str, writer: str) -> dict[str, Any]:
+    """A JSON object that a command of this project has written. Raises UsageError when the file holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: is no {what} ({error}); give what `fedkdtavi {writer}` wrote.") from error
+    return found
 
 
 def untaught(told: Mapping[str, Any], heads: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from fedkdtavi_core import bundle as bundles
 from fedkdtavi_core.bundle import Bundle, layout, metadata
 from fedkdtavi_core.errors import BundleError, UsageError
 
-from .. import bundle_weights, export, networks
+from .. import bundle_weights, card, export, given, networks
 from ..average import average
 from ..federated import experiment
 from ..federated.config import HEADS, REFINER, Experiment
@@ -43,6 +42,7 @@ def run(
     """
     parent = bundles.resolve(settings.bundle)
     calibration = _calibration(settings, parent)
+    results = None if settings.results is None else card.read_results(settings.results)
     doubt = [_KEPT_CONFIDENCE] if calibration is None and parent.metadata["calibration"] else []
     starts, how = _trained_on_from(settings, parent)
     if settings.new_bundle.resolve() == parent.path.resolve():
@@ -90,6 +90,7 @@ def run(
         version=settings.version,
         calibration=calibration or parent.metadata["calibration"],
         trained_on=_trained_on(parent, real),
+        results=results,
         provenance={
             "parent": export.lineage(parent),
             "taught": taught,
@@ -202,10 +203,7 @@ def _looks(parent: Bundle, role: str) -> dict[str, Any]:
 def _calibration(settings: NextRound, parent: Bundle) -> dict[str, Any] | None:
     if settings.calibration is None:
         return None
-    try:
-        found = json.loads(settings.calibration.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{settings.calibration}: is no calibration ({error}); give what calibrate wrote.") from error
+    found = given.table(settings.calibration, "calibration", "calibrate")
     metadata.check({**parent.metadata, "calibration": found}, str(settings.calibration))
     return found
 

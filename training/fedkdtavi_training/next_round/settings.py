@@ -54,6 +54,7 @@ class NextRound(_Strict):
         description="of the parent's weights in the new ones, beside the trained ones; 0: those alone",
     )
     calibration: Path | None = Field(None, description="JSON written by calibrate; the parent's if not given")
+    results: Path | None = Field(None, description="summary written by evaluate, for the new bundle's card")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> NextRound:

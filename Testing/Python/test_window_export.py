@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("qt")
 import qt
 import slicer
+from window_case import texts
 
 from FedKDTAVILib.fileExport import ExportedFiles
 from FedKDTAVILib.siteCase import CaseSummary, siteCases

@@ -37,7 +37,8 @@ def table(path: Path, what: str, writer: str) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: is no {what} ({error}); give what `fedkdtavi {writer}` wrote.") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: is no {what} ({why}); give what `fedkdtavi {writer}` wrote.") from error
     return found
 
 

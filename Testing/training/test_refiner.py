@@ -92,7 +92,8 @@ def test_it_is_trained_validated_and_comes_into_a_bundle(crops, tmp_path):
     assert found.metadata["bundle_version"] == 4
     card = found.read("docs/README.md").decode()
     assert (
-        "last look: at a crop of 60 mm at 1.25 mm" in card and f"| refiner | 2 | 2 | {summary['digest'][:16]}" in card
+        "last look: at a crop of 60 mm at 1.25 mm" in card
+        and f"| refiner | 2 steps | 2 phantoms | {summary['digest'][:16]}" in card
     )
     assert found.session("refiner", "cpu")(np.zeros((1, 1, 48, 48, 48), np.float32))["ms"].shape == (1, 2, 24, 24, 24)
 

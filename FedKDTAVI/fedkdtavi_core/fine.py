@@ -12,6 +12,7 @@ import numpy as np
 from . import geometry, heatmap, intensity, readout, schema
 from .bundle import Bundle
 from .errors import BundleError
+from .looks import closer, combine, refined, within_reach
 from .progress import SILENT, Progress
 from .volume import Grid, Volume
 
@@ -22,9 +23,6 @@ ROOT_SHIFT_MM = 8.0  # from the middle of the hinge points towards the aorta: th
 _RECENTER_MM = 3.0  # a crop that is off by less is left where it is
 _FARTHEST_MM = 40.0  # half a crop: hinge points that would move it farther are not believed
 _BELIEVED = 0.2  # raw confidence that each hinge point needs to move the crop
-_AGREE_MM = 5.0  # views that lie within this distance of their median agree
-_SAME_MM = 6.0  # farther apart, the usual and the closer look mean different places
-_SAME_MOUTH_MM = 3.0  # of two looks at an ostium: next to it there may be another opening
 _DOUBT_HINGE_MM, _DOUBT_OSTIUM_MM = 4.0, 3.0  # student and refiner farther apart: a person is told
 
 
@@ -134,9 +132,9 @@ def predict(
     The crop is centred anew on the root that the hinge points show, at most ``recenter_passes`` times and only if it
     was off by more than 3 mm. With ``views`` in the bundle's preprocessing, shifted crops are averaged. With
     ``closer_look_mm`` the same network then looks at a crop of such finer voxels around the root: calcium is taken from
-    there, landmarks from the product of both looks' probabilities as :func:`closer` says. With ``aligned_look`` the
-    refiner has the last look at them, in a crop along the root's own axes. With ``calcium_look`` a network of its own
-    says where calcium is, in a crop around the root that these landmarks show.
+    there, landmarks from the product of both looks' probabilities as :func:`.looks.closer` says. With ``aligned_look``
+    the refiner has the last look at them, in a crop along the root's own axes. With ``calcium_look`` a network of its
+    own says where calcium is, in a crop around the root that these landmarks show.
 
     Raises:
         BundleError: the network does not give what it should.
@@ -183,17 +181,19 @@ def predict(
         decoded, outputs, grid = look(crop(better), number + 1)
     seen = [decoded, *(look(crop(centers[-1] + view), passes + 1 + n)[0] for n, view in enumerate(views))]
     closely: dict[str, heatmap.Decoded] = {}
-    if near is not None and (middle := root_center({i: one.position for i, one in decoded.items()})) is not None:
+    middle = root_center({i: one.position for i, one in decoded.items()})
+    if near is not None and middle is not None:
         close_crop = geometry.crop_grid(middle, size, float(near))
         closely, outputs, grid = look(close_crop, passes + 1 + len(views), (outputs, grid))
 
     found: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
     for label_id in (one for ids in _outputs(heads).values() for one in ids):
-        views_of_it = [one[label_id] for one in seen if label_id in one]
-        if views_of_it:
-            found[label_id] = combine(views_of_it, len(seen))
-            if label_id in closely:
-                found[label_id] = closer(found[label_id], closely[label_id])
+        views_of_it = [one[label_id] for one in seen if within_reach(one.get(label_id), middle)]
+        usual = combine(views_of_it, len(seen)) if views_of_it else None
+        if within_reach(closely.get(label_id), middle):
+            found[label_id] = closer(usual, closely[label_id])
+        elif usual is not None:
+            found[label_id] = usual
     apart: dict[str, float] = {}
     if aligned is not None and (along := aligned_grid({i: one[0] for i, one in found.items()}, aligned)) is not None:
         last, _, _ = look(along, looks - 1 - (of_calcium is not None), model="refiner")
@@ -268,33 +268,6 @@ def output_grid(crop: Grid, size: int) -> Grid:
     )
 
 
-def combine(views: list[heatmap.Decoded], looks: int | None = None) -> tuple[np.ndarray, np.ndarray, float]:
-    """Position, covariance and raw confidence of one landmark from several crops.
-
-    Views within 5 mm of the median are averaged by their confidence; their scatter is added to the covariance, and the
-    others count as no confidence at all, like the crops in which it was missing.
-
-    Args:
-        views: of the crops that show it, at least one.
-        looks: number of crops; as many as views when None.
-    """
-    looks = len(views) if looks is None else looks
-    if len(views) == 1:
-        return views[0].position, views[0].covariance, views[0].confidence / looks
-    positions = np.array([view.position for view in views])
-    confidences = np.array([view.confidence for view in views])
-    median = np.median(positions, axis=0)
-    agree = np.linalg.norm(positions - median, axis=1) <= _AGREE_MM
-    if not agree.any():
-        return median, np.cov(positions.T), 0.0
-    weights = np.where(agree, np.maximum(confidences, 1e-6), 0)
-    weights /= weights.sum()
-    mean = weights @ positions
-    scatter = (positions - mean).T @ ((positions - mean) * weights[:, None])
-    covariance = sum(weight * view.covariance for weight, view in zip(weights, views, strict=True)) + scatter
-    return mean, covariance, float(confidences[agree].sum() / looks)
-
-
 def both(
     usual: Mapping[str, np.ndarray],
     usual_crop: Grid,
@@ -327,37 +300,6 @@ def both(
 def _linear(place: np.ndarray, count: int) -> np.ndarray:
     """(D, count) float32: reads a row of ``count`` values linearly at (D,) places, the outer ones beyond its ends."""
     return np.stack([np.interp(place, np.arange(count), row) for row in np.eye(count)], axis=1).astype(np.float32)
-
-
-def closer(usual: tuple[np.ndarray, np.ndarray, float], close: heatmap.Decoded) -> tuple[np.ndarray, np.ndarray, float]:
-    """Position, covariance and raw confidence of one landmark from the usual look and from the closer one.
-
-    Where both mean the same place the closer one says where it is. Where they do not, the surer of the two is
-    believed, with half its confidence.
-    """
-    position, covariance, raw = usual
-    if np.linalg.norm(close.position - position) <= _SAME_MM:
-        return close.position, close.covariance, 0.5 * (raw + close.confidence)
-    if close.confidence > raw:
-        return close.position, close.covariance, 0.5 * close.confidence
-    return position, covariance, 0.5 * raw
-
-
-def refined(
-    label_id: str, seen: tuple[np.ndarray, np.ndarray, float], last: heatmap.Decoded
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Position, covariance and raw confidence of one landmark from the student and from the refiner: their mean.
-
-    On phantoms the refiner alone is nearer still (1.1 mm in the median where the mean has 1.3); on real CTs it knows
-    less of what it has never seen, and the two differ from two readings as much as from each other. Farther apart than
-    6 mm (an ostium: 3 mm) they mean different places, and the student is believed, with half its confidence.
-    """
-    position, covariance, raw = seen
-    apart = last.position - position
-    if np.linalg.norm(apart) > (_SAME_MOUTH_MM if label_id in schema.OSTIUM_IDS else _SAME_MM):
-        return position, covariance, 0.5 * raw
-    spread = np.outer(apart, apart) / 4
-    return position + apart / 2, (covariance + last.covariance) / 2 + spread, 0.5 * (raw + last.confidence)
 
 
 def calibrated(raw: float, table: Mapping[str, list[float]] | None) -> float:

@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 from tiny_bundle import CENTER, POINTS
 
-from fedkdtavi_core import fine, geometry, heatmap, schema
+from fedkdtavi_core import fine, geometry, heatmap, looks, schema
 from fedkdtavi_core.errors import BundleError, Cancelled
 from fedkdtavi_core.progress import Progress
 
@@ -100,17 +100,17 @@ def _decoded(position, confidence=0.9):
 
 
 def test_views_that_disagree_cost_confidence_and_widen_the_covariance():
-    same = fine.combine([_decoded([1, 2, 3])] * 3)
+    same = looks.combine([_decoded([1, 2, 3])] * 3)
     np.testing.assert_allclose(same[0], [1, 2, 3])
     np.testing.assert_allclose(same[1], np.eye(3))
     assert same[2] == pytest.approx(0.9)
-    near = fine.combine([_decoded([0, 0, 0]), _decoded([2, 0, 0]), _decoded([1, 0, 0])])
+    near = looks.combine([_decoded([0, 0, 0]), _decoded([2, 0, 0]), _decoded([1, 0, 0])])
     np.testing.assert_allclose(near[0], [1, 0, 0])
     np.testing.assert_allclose(near[1], np.diag([1 + 2 / 3, 1, 1]))
-    torn = fine.combine([_decoded([0, 0, 0]), _decoded([0.5, 0, 0]), _decoded([60, 0, 0])])
+    torn = looks.combine([_decoded([0, 0, 0]), _decoded([0.5, 0, 0]), _decoded([60, 0, 0])])
     np.testing.assert_allclose(torn[0], [0.25, 0, 0])
     assert torn[2] == pytest.approx(0.6)
-    lost = fine.combine([_decoded([0, 0, 0]), _decoded([40, 0, 0])])
+    lost = looks.combine([_decoded([0, 0, 0]), _decoded([40, 0, 0])])
     assert lost[2] == 0 and lost[1][0, 0] > 400
 
 
@@ -238,25 +238,52 @@ def test_two_looks_are_multiplied_on_the_closer_grid():
 
 def test_of_two_looks_that_disagree_the_surer_is_believed_half():
     usual = (np.zeros(3), 4 * np.eye(3), 0.8)
-    position, covariance, raw = fine.closer(usual, _decoded([0, 3, 0], 0.9))
+    position, covariance, raw = looks.closer(usual, _decoded([0, 3, 0], 0.9))
     np.testing.assert_allclose(position, [0, 3, 0])
     np.testing.assert_allclose(covariance, np.eye(3))
     assert raw == pytest.approx(0.85)
-    position, covariance, raw = fine.closer(usual, _decoded([0, 12, 0], 0.7))
+    position, covariance, raw = looks.closer(usual, _decoded([0, 12, 0], 0.7))
     np.testing.assert_allclose(position, 0)
     assert covariance[0, 0] == 4 and raw == pytest.approx(0.4)
-    position, covariance, raw = fine.closer(usual, _decoded([0, 12, 0], 0.9))
+    position, covariance, raw = looks.closer(usual, _decoded([0, 12, 0], 0.9))
     np.testing.assert_allclose(position, [0, 12, 0])
     assert covariance[0, 0] == 1 and raw == pytest.approx(0.45)
 
 
+def test_a_look_that_puts_a_landmark_out_of_reach_is_not_believed():
+    middle = np.array([10.0, 0.0, 0.0])
+    assert looks.within_reach(_decoded([40, 0, 20]), middle) and not looks.within_reach(None, middle)
+    assert not looks.within_reach(_decoded([40, 0, 30]), middle)  # in a corner of the crop
+    assert looks.within_reach(_decoded([40, 0, 30]), None)  # nobody knows where the root is
+    position, covariance, raw = looks.closer(None, _decoded([0, 3, 0], 0.9))  # of the two looks the closer one alone
+    np.testing.assert_allclose(position, [0, 3, 0])
+    assert covariance[0, 0] == 1 and raw == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("again", [None, 0.9])
+def test_what_looks_like_a_landmark_in_a_corner_of_the_crop_is_none(tmp_path, again):
+    """The left ostium cannot be seen, but 58 mm from the root something looks like it."""
+    model = tiny_bundle.write_bundle(tmp_path / "b", meta=tiny_bundle.described(closer_look_mm=again))
+    volume = tiny_bundle.blob_volume(leave_out=("ostium_lca",))
+    place = volume.grid.to_ijk(CENTER + 33.5)
+    ball = np.linalg.norm(np.stack(np.indices(volume.array.shape), -1) - place, axis=-1) <= 3
+    volume.array[ball] = tiny_bundle.LEVELS_HU["ostium_lca"]
+    seen = fine.predict(volume, model, CENTER, "cpu").predictions
+    others = set(tiny_bundle.POINTS) - {"ostium_lca"}
+    assert all(np.linalg.norm(seen[i].position - tiny_bundle.POINTS[i]) < 1 for i in others)
+    if again is None:
+        assert "ostium_lca" not in seen
+    else:  # the closer look does not reach so far; what it sees instead it is not sure of
+        assert np.linalg.norm(seen["ostium_lca"].position - CENTER) < 42 and seen["ostium_lca"].raw < 0.1
+
+
 def test_student_and_refiner_meet_half_way_unless_they_mean_different_places():
     seen = (np.zeros(3), 4 * np.eye(3), 0.8)
-    position, covariance, raw = fine.refined("hinge_rcc", seen, _decoded([0, 2, 0], 0.9))
+    position, covariance, raw = looks.refined("hinge_rcc", seen, _decoded([0, 2, 0], 0.9))
     np.testing.assert_allclose(position, [0, 1, 0])
     np.testing.assert_allclose(covariance, np.diag([2.5, 3.5, 2.5]))
     assert raw == pytest.approx(0.85)
-    position, covariance, raw = fine.refined("ostium_rca", seen, _decoded([0, 4, 0], 0.99))
+    position, covariance, raw = looks.refined("ostium_rca", seen, _decoded([0, 4, 0], 0.99))
     np.testing.assert_allclose(position, 0)
     assert covariance[0, 0] == 4 and raw == pytest.approx(0.4)
 

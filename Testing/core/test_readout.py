@@ -8,7 +8,7 @@ import tiny_bundle
 from tiny_bundle import CENTER, POINTS
 
 from fedkdtavi_core import bundle as bundles
-from fedkdtavi_core import fine, heatmap, pipeline, readout
+from fedkdtavi_core import fine, heatmap, looks, pipeline, readout
 from fedkdtavi_core.annotation import Status
 from fedkdtavi_core.bundle import metadata
 from fedkdtavi_core.cli import main as cli
@@ -95,8 +95,8 @@ def test_a_class_that_wins_nothing_is_a_missing_landmark_in_the_annotation(bundl
 
 def test_a_view_in_which_it_is_missing_counts_as_no_confidence(tmp_path):
     one = heatmap.Decoded(np.zeros(3), np.eye(3), 0.9, (0, 0, 0))
-    assert fine.combine([one], 3)[2] == pytest.approx(0.3)
-    assert fine.combine([one, one], 3)[2] == pytest.approx(0.6)
+    assert looks.combine([one], 3)[2] == pytest.approx(0.3)
+    assert looks.combine([one, one], 3)[2] == pytest.approx(0.6)
     meta = tiny_bundle.described(readouts=CENTROIDS, views=[[2.0, 1.0, -1.5], [-1.5, 2.0, 1.0]])
     seen = tiny_bundle.write_bundle(tmp_path / "b", student=tiny_bundle.student_model(classes=True), meta=meta)
     result = fine.predict(tiny_bundle.blob_volume(leave_out=("ms_upper",)), seen, CENTER, "cpu")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fedkdtavi_core import fine, geometry, heatmap, intensity, plausibility, schema
+from fedkdtavi_core import fine, geometry, heatmap, intensity, looks, plausibility, schema
 from fedkdtavi_core.annotation import Annotation, Status
 from fedkdtavi_core.errors import InputError
 from fedkdtavi_core.measurements import landmark_points
@@ -89,7 +89,7 @@ def look(
 
     The crop starts in the middle of the case, where the coarse network saw the root, and is centred anew once on the
     hinge points that are seen. Heads in ``closer`` (head -> voxel size in mm) are then seen that closely, too, if the
-    case is cached that fine, and both looks become one as they do in use (:func:`fedkdtavi_core.fine.closer`). A
+    case is cached that fine, and both looks become one as they do in use (:func:`fedkdtavi_core.looks.closer`). A
     refiner, if there is one, looks last, along the axes of the root that these show. A calcium network has one look,
     around the root that the others show, or else in the middle of the case. Axes of the case are R, A, S with its first
     voxel at 0 mm. The networks are on ``device``; all but they is done on the CPU.
@@ -110,22 +110,22 @@ def look(
     if better is not None:
         usual = view(usually, geometry.crop_grid(better, crop, spacing_mm))
         decoded = usual.landmarks(recipe)
-    looks = [usual]
+    views = [usual]
     middle = fine.root_center({i: one.position for i, one in decoded.items()})
+    decoded = {i: one for i, one in decoded.items() if looks.within_reach(one, middle)}
     near = {head: mm for head, mm in (closer or {}).items() if head in by_head and case.spacing <= FINE_ENOUGH * mm}
     if middle is None:
         near, middle = {head: mm for head, mm in near.items() if head not in usually}, first
     for voxel_mm in sorted(set(near.values())):
         nets = {head: by_head[head] for head, mm in near.items() if mm == voxel_mm}
         close = view(nets, geometry.crop_grid(middle, crop, voxel_mm))
-        decoded |= {
-            i: _as_one(decoded[i], one) for i, one in close.landmarks(recipe, times=usual).items() if i in decoded
-        }
-        looks += [close]
+        closely = close.landmarks(recipe, times=usual)
+        decoded |= {i: _as_one(decoded.get(i), one) for i, one in closely.items() if looks.within_reach(one, middle)}
+        views += [close]
     if last is not None and (along := last.grid(decoded)) is not None:
         seen_last = view(dict.fromkeys(networks.LANDMARK_HEADS, last.network), along).landmarks(HEATMAPS)
         decoded |= {i: _refined(i, decoded[i], one) for i, one in seen_last.items() if i in decoded}
-    calcium = [(one.calcium(), one.grid) for one in looks if "calc" in one.logits]
+    calcium = [(one.calcium(), one.grid) for one in views if "calc" in one.logits]
     likely, contrast = _plausibility(case, decoded, volume)
     count = len(schema.LANDMARK_IDS)
     seen = {
@@ -169,13 +169,14 @@ def calcium_certainty(probability: np.ndarray) -> float:
     return float(np.abs(2 * asked - 1).mean()) if asked.size else 0.0
 
 
-def _as_one(usual: heatmap.Decoded, close: heatmap.Decoded) -> heatmap.Decoded:
-    position, covariance, raw = fine.closer((usual.position, usual.covariance, usual.confidence), close)
-    return replace(usual, position=position, covariance=covariance, confidence=raw)
+def _as_one(usual: heatmap.Decoded | None, close: heatmap.Decoded) -> heatmap.Decoded:
+    seen = None if usual is None else (usual.position, usual.covariance, usual.confidence)
+    position, covariance, raw = looks.closer(seen, close)
+    return replace(close, position=position, covariance=covariance, confidence=raw)
 
 
 def _refined(label_id: str, seen: heatmap.Decoded, last: heatmap.Decoded) -> heatmap.Decoded:
-    position, covariance, raw = fine.refined(label_id, (seen.position, seen.covariance, seen.confidence), last)
+    position, covariance, raw = looks.refined(label_id, (seen.position, seen.covariance, seen.confidence), last)
     return replace(seen, position=position, covariance=covariance, confidence=raw)
 
 

@@ -48,7 +48,7 @@ _COLUMNS = (
     ("later_mm", "later reading"),
     ("readers_mm", "mean of all readers"),
 )
-FIELDS = ("bundle", "ct", "pose", "landmark", "error_mm", "later_mm", "readers_mm", "confidence", "outcome")
+FIELDS = ("bundle", "ct", "pose", "landmark", *(column for column, _ in _COLUMNS), "confidence", "outcome")
 
 
 def pose_of(number: int, volume: Volume, about: np.ndarray) -> np.ndarray:

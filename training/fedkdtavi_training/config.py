@@ -45,12 +45,12 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def without_the_usual(dumped: dict[str, Any]) -> dict[str, Any]:
+def without_the_usual(dumped: dict[str, Any], **further: Any) -> dict[str, Any]:
     """So that the digests of usual runs are what they were before there was another device, look, scanner or
-    optimiser."""
+    optimiser; ``further``: what else is usual in this model alone."""
     usual = {
         "device": "cpu", "closer_look_mm": None, "scanner": 0.0, "voxels": 0.0, "optimizer": "adamw",
-        "pseudo_teachers": None,
+        "pseudo_teachers": None, **further,
     }  # fmt: skip
     return {key: value for key, value in dumped.items() if key not in usual or value != usual[key]}
 

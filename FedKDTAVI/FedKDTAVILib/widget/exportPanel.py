@@ -152,14 +152,15 @@ class ExportPanel(Panel):
         question = _("Labels that were reviewed here are not saved as a site case yet. Open another case all the same?")
         if unsaved(self.workspace.session, self._saved) and not dialogs.confirm(question, _("Open a case")):
             return
-        with self.sayingProblems(), dialogs.waiting():
+        with self.sayingProblems():
             try:
                 with self._saying(_("Opening the case; wait.")):
                     self.workspace.closeReview()
                     nodes = openCase(folder, self.workspace.parameterNode.parameterNode)
                     self._said = " ".join(nodes.notes)
             finally:
-                self.workspace.openReview()
+                with dialogs.waiting():
+                    self.workspace.openReview()
             self._saved = decisions(self.workspace.session)
         self.workspace.changed()
 

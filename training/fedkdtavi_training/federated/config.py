@@ -153,8 +153,7 @@ class Stage(_Strict):
 
     @model_serializer(mode="wrap")
     def _as_ever(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        dumped = without_the_usual(dump(self))
-        return dumped if self.held_out else {key: value for key, value in dumped.items() if key != "held_out"}
+        return without_the_usual(dump(self), held_out=0.0)
 
     @property
     def averaged(self) -> tuple[str, ...]:

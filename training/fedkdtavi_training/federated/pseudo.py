@@ -147,12 +147,12 @@ def look(
     return seen
 
 
-def _on_case(looks: list[tuple[np.ndarray, Grid]], grid: Grid) -> np.ndarray:
+def _on_case(views: list[tuple[np.ndarray, Grid]], grid: Grid) -> np.ndarray:
     """Probability on ``grid``: that of the closest look that shows a voxel.
 
     Outside the usual crop nothing is calcium of the valve: its faces are 40 mm from the root's centre.
     """
-    (usual, crop), *closer = looks
+    (usual, crop), *closer = views
     found = geometry.resample(Volume(usual, crop.affine), grid, fill=0.0)
     for probability, crop in closer:
         there = geometry.resample(Volume(np.ones_like(probability), crop.affine), grid, fill=0.0) > 0.99
